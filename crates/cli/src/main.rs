@@ -1,0 +1,45 @@
+//! `dd-lambda`: run Lambda functions with their extension on your own machine, and see what Datadog would see.
+//! Here only: arguments in, exit status out. Status 0: done; 1: it did not work out, and standard error says
+//! what and why; 2: wrong arguments; 130: interrupted before the end.
+
+mod args;
+mod callers;
+mod demo;
+mod dev;
+mod environment;
+mod page;
+mod report;
+mod run;
+mod terminal;
+mod units;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::terminal::Paint;
+
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse_from(args::without_separator(std::env::args_os()));
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(why) => return failed(&anyhow::Error::new(why).context("cannot start threads")),
+    };
+    let work = async {
+        match args.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Dev(args) => dev::run(args).await,
+        }
+    };
+    runtime.block_on(work).unwrap_or_else(|why| failed(&why))
+}
+
+fn failed(why: &anyhow::Error) -> ExitCode {
+    let paint = Paint::stderr();
+    eprintln!("{}: {why:#}", paint.red("error"));
+    ExitCode::FAILURE
+}

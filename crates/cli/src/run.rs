@@ -1,0 +1,315 @@
+//! What `demo` and `dev` share: a local Datadog, a local Lambda, and the page that shows both.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use intake::Intake;
+use model::{Record, UnixNanos};
+use sandbox::{
+    FunctionConfig, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process, TimelineEvent,
+    What,
+};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use crate::page;
+use crate::terminal::Paint;
+
+/// Invocations shown; the oldest go first.
+const MAX_INVOCATIONS: usize = 500;
+
+/// A running local Lambda and local Datadog with their page. Dropping it ends everything, at once.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) intake: Intake,
+    pub(crate) board: Board,
+    pub(crate) page_url: String,
+    server: AbortHandle,
+}
+
+impl Stack {
+    /// Starts the intake and the page. Functions are told of the intake, so they come after it.
+    pub(crate) async fn start(title: &str, port: u16) -> anyhow::Result<Self> {
+        let intake = Intake::start().await.context("the local intake cannot listen on 127.0.0.1")?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "the page cannot listen on port {port}: choose another with --port, or 0 for any free one"
+            )
+        })?;
+        let page_url = format!("http://{}/", listener.local_addr()?);
+        let board = Board::new(title);
+        let router = intake.router().merge(page::router(board.clone()));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Ok(Self { intake, board, page_url, server })
+    }
+
+    /// Starts the local Lambda.
+    pub(crate) async fn host(&self, functions: Vec<FunctionConfig>) -> anyhow::Result<Arc<Lambda>> {
+        let names = functions.iter().map(|function| function.name.clone()).collect();
+        let lambda = Lambda::start(functions, LambdaConfig::default())
+            .await
+            .context("the local Lambda cannot start")?;
+        let lambda = Arc::new(lambda);
+        self.board.show(lambda.clone(), names);
+        Ok(lambda)
+    }
+
+    /// Ends all sandboxes as Lambda does, so that the last reports arrive.
+    pub(crate) async fn shut_down(&self, lambda: &Lambda) {
+        lambda.shutdown().await;
+        self.board.ended();
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What the page shows beside what the intake has.
+#[derive(Clone, Debug)]
+pub(crate) struct Board(Arc<Mutex<Shown>>);
+
+#[derive(Debug)]
+struct Shown {
+    lambda: Option<Arc<Lambda>>,
+    last: Run,
+}
+
+/// The answer of `/local/run`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Run {
+    pub(crate) title: String,
+    /// Of the Invoke API, for `aws lambda invoke --endpoint-url`.
+    pub(crate) endpoint: String,
+    pub(crate) functions: Vec<String>,
+    pub(crate) invocations: Vec<Invocation>,
+    /// What the demo expected and did not find; `None` while it is not known.
+    pub(crate) missing: Option<Vec<String>>,
+    /// The local Lambda has ended.
+    pub(crate) ended: bool,
+}
+
+/// One invocation as Lambda saw it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Invocation {
+    pub(crate) request_id: String,
+    pub(crate) function: String,
+    pub(crate) time: String,
+    /// `running`, then `success`, `error`, `timeout`, …
+    pub(crate) status: String,
+    pub(crate) function_error: Option<String>,
+    pub(crate) duration_ms: Option<f64>,
+    pub(crate) billed_ms: Option<u64>,
+    pub(crate) init_ms: Option<f64>,
+    pub(crate) memory_mb: Option<u64>,
+}
+
+impl Board {
+    fn new(title: &str) -> Self {
+        let last = Run { title: title.to_owned(), ..Run::default() };
+        Self(Arc::new(Mutex::new(Shown { lambda: None, last })))
+    }
+
+    fn show(&self, lambda: Arc<Lambda>, functions: Vec<String>) {
+        let mut shown = self.lock();
+        shown.last.endpoint = lambda.endpoint();
+        shown.last.functions = functions;
+        shown.lambda = Some(lambda);
+    }
+
+    fn ended(&self) {
+        self.lock().last.ended = true;
+    }
+
+    pub(crate) fn verdict(&self, missing: Vec<String>) {
+        self.lock().last.missing = Some(missing);
+    }
+
+    pub(crate) fn run(&self) -> Run {
+        let mut shown = self.lock();
+        shown.refresh();
+        shown.last.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    fn refresh(&mut self) {
+        if let Some(lambda) = &self.lambda {
+            self.last.invocations = invocations(&lambda.timeline());
+        }
+    }
+}
+
+/// The invocations among all that happened, oldest first.
+fn invocations(timeline: &[TimelineEvent]) -> Vec<Invocation> {
+    let mut all: Vec<Invocation> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for event in timeline {
+        if let What::Invoked { request_id } = &event.what {
+            places.insert(request_id.to_string(), all.len());
+            all.push(Invocation {
+                request_id: request_id.to_string(),
+                function: event.function.to_string(),
+                time: event.at.to_rfc3339_millis(),
+                status: "running".to_owned(),
+                ..Invocation::default()
+            });
+            continue;
+        }
+        let Some(id) = request_of(&event.what) else { continue };
+        let Some(invocation) = places.get(id).and_then(|at| all.get_mut(*at)) else { continue };
+        invocation.learn(&event.what);
+    }
+    all.split_off(all.len().saturating_sub(MAX_INVOCATIONS))
+}
+
+fn request_of(what: &What) -> Option<&str> {
+    match what {
+        What::Answered { request_id, .. } => Some(request_id.as_str()),
+        What::Record(Record::RuntimeDone(done)) => Some(done.request_id.as_str()),
+        What::Record(Record::Report(report)) => Some(report.request_id.as_str()),
+        _ => None,
+    }
+}
+
+impl Invocation {
+    fn learn(&mut self, what: &What) {
+        match what {
+            What::Answered { function_error, .. } => {
+                self.function_error.clone_from(function_error);
+                if self.status == "running" {
+                    self.status = if function_error.is_some() { "error" } else { "success" }.to_owned();
+                }
+            }
+            What::Record(Record::RuntimeDone(done)) => self.status = done.status.as_str().to_owned(),
+            What::Record(Record::Report(report)) => {
+                self.duration_ms = Some(report.duration.get());
+                self.billed_ms = report.billed_ms;
+                self.init_ms = report.init_duration.map(model::Millis::get);
+                self.memory_mb = report.max_memory_used_mb;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a caller was answered.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Answer {
+    /// What was asked: `POST /orders`.
+    pub(crate) call: String,
+    pub(crate) function: String,
+    pub(crate) request_id: Option<String>,
+    pub(crate) status: u16,
+    pub(crate) function_error: Option<String>,
+    pub(crate) payload: serde_json::Value,
+    /// As long as the caller waited.
+    pub(crate) took_ns: u64,
+}
+
+impl Answer {
+    /// Invokes and tells what came, a refusal included.
+    pub(crate) async fn of(lambda: &Lambda, call: &str, function: &str, event: String) -> Self {
+        let clock = Instant::now();
+        let result = lambda.invoke(function, event.into(), InvokeOptions::default()).await;
+        let took_ns = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let (call, function) = (call.to_owned(), function.to_owned());
+        match result {
+            Ok(InvokeResult { request_id, status, payload, function_error, .. }) => {
+                let payload = json_or_text(&payload);
+                let request_id = Some(request_id.to_string());
+                Self { call, function, request_id, status, function_error, payload, took_ns }
+            }
+            Err(why) => Self::refused(call, function, &why, took_ns),
+        }
+    }
+
+    fn refused(call: String, function: String, why: &InvokeError, took_ns: u64) -> Self {
+        let (status, function_error) = (why.status(), Some(why.error_type().to_owned()));
+        let payload = serde_json::json!({ "errorMessage": why.to_string() });
+        Self { call, function, request_id: None, status, function_error, payload, took_ns }
+    }
+
+    /// The function ran and did not fail.
+    pub(crate) fn is_success(&self) -> bool {
+        self.status == 200 && self.function_error.is_none()
+    }
+}
+
+/// Answers are JSON; anything else is shown as text.
+fn json_or_text(payload: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(payload).unwrap_or_else(|_| String::from_utf8_lossy(payload).into())
+}
+
+pub(crate) fn now() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    UnixNanos::default() + since.unwrap_or_default()
+}
+
+/// A line about what goes on, on standard error.
+pub(crate) fn say(what: &str, text: &str) {
+    eprintln!("{} {text}", Paint::stderr().cyan(&format!("{what:>10}")));
+}
+
+/// Passes on what the processes print, and how they end, to standard error; as long as it is polled.
+pub(crate) async fn follow(lambda: &Lambda) -> Infallible {
+    let paint = Paint::stderr();
+    let mut changes = lambda.watch();
+    let mut seen = 0;
+    loop {
+        let count = *changes.borrow_and_update();
+        let events = lambda.timeline();
+        let fresh = usize::try_from(count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        for event in events.iter().skip(events.len().saturating_sub(fresh)) {
+            let function = &event.function;
+            match &event.what {
+                What::Line { process: Process::Function, text } => say(function, text),
+                What::Line { process, text } => {
+                    say(function, &paint.dim(&format!("{} {text}", process.name())));
+                }
+                What::LaunchFailed { process, reason } => {
+                    say(function, &paint.red(&format!("{} cannot be started: {reason}", process.name())));
+                }
+                What::Exited { process, status } => {
+                    say(function, &paint.dim(&format!("{} ended: {status}", process.name())));
+                }
+                _ => {}
+            }
+        }
+        seen = count;
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Somebody is there to look at the page and to press Ctrl-C.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Waits for Ctrl-C, or for whoever ends programs politely.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => signal.recv().await,
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => {}
+        _ = wait(SignalKind::terminate()) => {}
+    }
+}

@@ -1,0 +1,314 @@
+//! The rows: every setting with what reads its value.
+
+use std::time::Duration;
+
+use propagation::Style;
+
+use super::{Address, MAX_DEPTH, Setting, Settings, TRACE_PORT};
+use crate::sampling::Rule;
+
+/// Ordered such that of two settings of one thing the later wins.
+pub(super) const TABLE: &[Setting] = &[
+    row("DD_TRACE_ENABLED", "true", "Whether spans are made at all.", |s, v| flag(&mut s.tracing, v)),
+    row("DD_SERVICE", "the function's name", "The service of the function's own spans.", |s, v| {
+        text(&mut s.service, v)
+    }),
+    row("DD_ENV", "", "The tag `env`.", |s, v| text(&mut s.env, v)),
+    row("DD_VERSION", "", "The tag `version`.", |s, v| text(&mut s.version, v)),
+    row("DD_LOGS_INJECTION", "true", "Whether log lines carry the ids of trace and span.", |s, v| {
+        flag(&mut s.logs_injection, v)
+    }),
+    row("AWS_LAMBDA_LOG_LEVEL", "INFO", "The least level of log lines.", level),
+    row(
+        "RUST_LOG",
+        "",
+        "Levels by target, `warn,my_function=debug`; goes before AWS_LAMBDA_LOG_LEVEL.",
+        |s, v| {
+            v.parse::<tracing_subscriber::filter::Targets>().map_err(|e| e.to_string())?;
+            text(&mut s.log_levels, v)
+        },
+    ),
+    row(
+        "DD_TRACE_PROPAGATION_STYLE",
+        "datadog,tracecontext,baggage",
+        "Header styles read and written.",
+        |s, v| styles(&mut s.inject_styles, v).and(styles(&mut s.trigger.extract_styles, v)),
+    ),
+    row("DD_TRACE_PROPAGATION_STYLE_EXTRACT", "", "Header styles read, in the order of trial.", |s, v| {
+        styles(&mut s.trigger.extract_styles, v)
+    }),
+    row("DD_TRACE_PROPAGATION_STYLE_INJECT", "", "Header styles written.", |s, v| {
+        styles(&mut s.inject_styles, v)
+    }),
+    row(
+        "DD_TRACE_PROPAGATION_EXTRACT_FIRST",
+        "false",
+        "Whether the first style that gives a context has the only word.",
+        |s, v| flag(&mut s.trigger.extract_first, v),
+    ),
+    row(
+        "DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT",
+        "continue",
+        "What is done with a caller's trace: `continue` it, `restart` with a link to it, or `ignore` it.",
+        |s, v| {
+            s.trigger.extract_behavior =
+                propagation::Behavior::parse(v).ok_or_else(|| format!("{v:?} is not known"))?;
+            Ok(())
+        },
+    ),
+    row(
+        "DD_TRACE_SAMPLE_RATE",
+        "",
+        "The share of new traces to keep, 0 to 1. What a caller has decided stays.",
+        |s, v| {
+            let rate = v.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
+            s.sample_rate = Some(rate.ok_or_else(|| format!("{v:?} is not between 0 and 1"))?);
+            Ok(())
+        },
+    ),
+    row(
+        "DD_TRACE_SAMPLING_RULES",
+        "",
+        "Shares by service, name, resource and tags, as JSON: `[{\"resource\":\"health-*\",\"sample_rate\":0.1}]`. The first that fits holds; DD_TRACE_SAMPLE_RATE is the last of them.",
+        |s, v| {
+            s.sampling_rules = Rule::parse_list(v)?;
+            Ok(())
+        },
+    ),
+    row("DD_TRACE_RATE_LIMIT", "100", "Traces per second that rules and rate may keep.", |s, v| {
+        let limit = v.parse().ok().filter(|limit: &f64| limit.is_finite() && *limit >= 0.0);
+        s.rate_limit = limit.ok_or_else(|| format!("{v:?} is not a rate"))?;
+        Ok(())
+    }),
+    row(
+        "DD_MERGE_XRAY_TRACES",
+        "false",
+        "Whether the trace is put together with that of X-Ray's active tracing.",
+        |s, v| flag(&mut s.merge_xray, v),
+    ),
+    row(
+        "DD_DECODE_AUTHORIZER_CONTEXT",
+        "true",
+        "Whether the context that a Lambda authorizer left is used.",
+        |s, v| flag(&mut s.trigger.decode_authorizer, v),
+    ),
+    row(
+        "DD_ENCODE_AUTHORIZER_CONTEXT",
+        "true",
+        "Whether a Lambda authorizer's policy gets the context for the function behind it.",
+        |s, v| flag(&mut s.encode_authorizer, v),
+    ),
+    row(
+        "DD_TRACE_AWS_ADD_SPAN_POINTERS",
+        "true",
+        "Whether the span links to the objects and items that its event is about.",
+        |s, v| flag(&mut s.trigger.span_pointers, v),
+    ),
+    row(
+        "DD_CAPTURE_LAMBDA_PAYLOAD",
+        "false",
+        "Whether event and response become tags of the span. Values under keys like `password` or `token` do not.",
+        |s, v| flag(&mut s.capture_payload, v),
+    ),
+    row("DD_CAPTURE_LAMBDA_PAYLOAD_MAX_DEPTH", "10", "How deep; what is below is text.", |s, v| {
+        s.capture_depth = v
+            .parse()
+            .ok()
+            .filter(|depth| *depth <= MAX_DEPTH)
+            .ok_or_else(|| format!("{v:?} is not 0 to {MAX_DEPTH}"))?;
+        Ok(())
+    }),
+    row(
+        "DD_APM_FLUSH_DEADLINE_MILLISECONDS",
+        "100",
+        "How long before the deadline a running invocation is sent as timed out.",
+        |s, v| {
+            s.flush_deadline = Duration::from_millis(
+                v.parse().map_err(|_| format!("{v:?} is not a number of milliseconds"))?,
+            );
+            Ok(())
+        },
+    ),
+    row("DD_TAGS", "", "Tags of all spans where no extension adds them, `key:value,…`.", |s, v| {
+        s.tags = tags(v);
+        Ok(())
+    }),
+    row("DD_SERVICE_MAPPING", "", "New names for inferred services, `key:value,…`.", |s, v| {
+        s.trigger.service_mapping = trigger::ServiceMapping::parse(v);
+        Ok(())
+    }),
+    row("DD_TRACE_MANAGED_SERVICES", "true", "Whether spans of managed services are inferred.", |s, v| {
+        flag(&mut s.trigger.managed_services, v)
+    }),
+    row(
+        "DD_TRACE_AWS_SERVICE_REPRESENTATION_ENABLED",
+        "true",
+        "Whether services are named by instance.",
+        |s, v| flag(&mut s.trigger.service_representation, v),
+    ),
+    row("DD_COLD_START_TRACING", "true", "Whether the first invocation has a span of the start.", |s, v| {
+        flag(&mut s.cold_start_tracing, v)
+    }),
+    row(
+        "DD_MIN_COLD_START_DURATION",
+        "3",
+        "Milliseconds that a marked phase of the start takes at least to become a span.",
+        |s, v| {
+            s.min_phase = Duration::from_millis(
+                v.parse().map_err(|_| format!("{v:?} is not a number of milliseconds"))?,
+            );
+            Ok(())
+        },
+    ),
+    row(
+        "DD_ENHANCED_METRICS",
+        "true",
+        "Whether invocations and errors are counted without extension.",
+        |s, v| flag(&mut s.enhanced_metrics, v),
+    ),
+    row("DD_APM_RECEIVER_PORT", "8126", "The port that the extension takes traces at.", agent_port),
+    row(
+        "DD_APM_RECEIVER_SOCKET",
+        "",
+        "A Unix socket that the extension takes traces at; goes before its port.",
+        agent_socket,
+    ),
+    row(
+        "DD_TRACE_AGENT_PORT",
+        "8126",
+        "The same as DD_APM_RECEIVER_PORT; goes before it and the socket.",
+        agent_port,
+    ),
+    row(
+        "DD_TRACE_AGENT_URL",
+        "",
+        "`http://host:port` or `unix:///path`; goes before all of these.",
+        agent_url,
+    ),
+    row(
+        "DD_FLUSH_TO_LOG",
+        "false",
+        "Whether all is printed for the Datadog Forwarder, even where there is an extension.",
+        |s, v| flag(&mut s.flush_to_log, v),
+    ),
+    row("DD_DOGSTATSD_PORT", "8125", "The port that the extension takes metrics at.", |s, v| {
+        s.statsd_port = port(v)?;
+        Ok(())
+    }),
+    row("AWS_LAMBDA_FUNCTION_NAME", "", "Set by Lambda.", |s, v| word(&mut s.function_name, v)),
+    row("AWS_LAMBDA_FUNCTION_VERSION", "", "Set by Lambda.", |s, v| word(&mut s.function_version, v)),
+    row("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "", "Set by Lambda.", |s, v| word(&mut s.memory_size, v)),
+    row("AWS_LAMBDA_INITIALIZATION_TYPE", "", "Set by Lambda.", |s, v| word(&mut s.initialization_type, v)),
+    row("AWS_REGION", "", "Set by Lambda.", |s, v| word(&mut s.region, v)),
+    row("AWS_LAMBDA_RUNTIME_API", "", "Set by Lambda. Requests to it are not traced.", |s, v| {
+        word(&mut s.runtime_api, v)
+    }),
+    row("AWS_XRAY_DAEMON_ADDRESS", "", "Set by Lambda: where X-Ray is told of merged traces.", |s, v| {
+        s.xray_daemon = Some(v.parse().map_err(|_| format!("{v:?} is not address:port"))?);
+        Ok(())
+    }),
+];
+
+const fn row(
+    key: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    read: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Setting {
+    Setting { key, default, doc, read }
+}
+
+/// `true` and `1`, `false` and `0`, in any case, as Datadog's tracers take them.
+fn flag(to: &mut bool, value: &str) -> Result<(), String> {
+    *to = match value {
+        "1" => true,
+        "0" => false,
+        v if v.eq_ignore_ascii_case("true") => true,
+        v if v.eq_ignore_ascii_case("false") => false,
+        other => return Err(format!("{other:?} is neither true nor false")),
+    };
+    Ok(())
+}
+
+fn text(to: &mut Option<String>, value: &str) -> Result<(), String> {
+    *to = Some(value.to_owned());
+    Ok(())
+}
+
+/// `key:value`, separated by commas or spaces. What has no value is left out.
+fn tags(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split([',', ' ']).filter_map(|pair| pair.trim().split_once(':'));
+    let pairs = pairs.filter(|(key, value)| !key.is_empty() && !value.is_empty());
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn word(to: &mut String, value: &str) -> Result<(), String> {
+    value.clone_into(to);
+    Ok(())
+}
+
+fn port(value: &str) -> Result<u16, String> {
+    value.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("{value:?} is not a port"))
+}
+
+fn agent_port(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.agent = Some(Address::local(port(value)?));
+    Ok(())
+}
+
+#[cfg(unix)]
+fn agent_socket(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let path = std::path::PathBuf::from(value.strip_prefix("unix://").unwrap_or(value));
+    if !path.is_absolute() {
+        return Err(format!("{value:?} is no absolute path"));
+    }
+    settings.agent = Some(Address::Unix(path));
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn agent_socket(_: &mut Settings, _: &str) -> Result<(), String> {
+    Err("this system has no Unix sockets".to_owned())
+}
+
+fn agent_url(settings: &mut Settings, value: &str) -> Result<(), String> {
+    if value.starts_with("unix://") {
+        return agent_socket(settings, value);
+    }
+    let plain = || format!("{value:?} is neither http://host:port nor unix:///path");
+    let authority = value.strip_prefix("http://").ok_or_else(plain)?.trim_end_matches('/');
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, digits)) => (host, port(digits).map_err(|_| plain())?),
+        None => (authority, TRACE_PORT),
+    };
+    if host.is_empty() || host.contains(['/', '@', '?', '#', '\r', '\n']) {
+        return Err(plain());
+    }
+    settings.agent = Some(Address::Tcp { host: host.to_owned(), port });
+    Ok(())
+}
+
+fn level(settings: &mut Settings, value: &str) -> Result<(), String> {
+    // Lambda knows FATAL, tracing does not.
+    let level = if value.eq_ignore_ascii_case("fatal") { "error" } else { value };
+    level.parse::<tracing::level_filters::LevelFilter>().map_err(|_| format!("{value:?} is not a level"))?;
+    text(&mut settings.log_levels, &level.to_ascii_lowercase())
+}
+
+/// Names that are not known are reported; those that are known count.
+fn styles(to: &mut Vec<Style>, value: &str) -> Result<(), String> {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        match Style::parse(name) {
+            Some(style) if !known.contains(&style) => known.push(style),
+            Some(_) => {}
+            None if name.eq_ignore_ascii_case("none") => {}
+            None => unknown.push(name),
+        }
+    }
+    if known.is_empty() && !unknown.is_empty() {
+        return Err(format!("{value:?} names no known style"));
+    }
+    *to = known;
+    if unknown.is_empty() { Ok(()) } else { Err(format!("unknown styles: {}", unknown.join(", "))) }
+}

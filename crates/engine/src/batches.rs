@@ -1,0 +1,468 @@
+//! What waits to be sent, by signal, and what is on its way. Bounded in bytes; beyond that the oldest is
+//! dropped and counted. A batch that failed comes back here and goes out first at the next flush; what was
+//! accepted is gone.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use model::{Batch, ClientStats, Forward, Log, Series, Signal, SketchSeries, TracerPayload, UnixNanos};
+
+use crate::drops::{Drops, Reason};
+use crate::io::{Outcome, SendId};
+
+/// Sends that may be on their way at once.
+const MAX_FLIGHTS: usize = 8;
+/// Bytes of one request before compression, well below the intakes' limits.
+const MAX_TRACES: usize = 4 << 20;
+const MAX_OTHER: usize = 3 << 20;
+/// Entries of one request: the logs intake's limit.
+const MAX_ITEMS: usize = 1000;
+/// Bytes of one tracer payload: bigger ones are taken apart before they get here.
+pub(crate) const MAX_PAYLOAD: usize = MAX_TRACES / 2;
+
+/// Something that can be held and counted.
+pub(crate) trait Item {
+    fn weight(&self) -> usize;
+    /// How many spans, log entries, points or values it holds.
+    fn count(&self) -> u64;
+}
+
+impl Item for TracerPayload {
+    fn weight(&self) -> usize {
+        self.weight()
+    }
+    fn count(&self) -> u64 {
+        self.chunks.iter().map(|c| c.spans.len() as u64).sum()
+    }
+}
+
+impl Item for Log {
+    fn weight(&self) -> usize {
+        self.weight()
+    }
+    fn count(&self) -> u64 {
+        1
+    }
+}
+
+impl Item for Series {
+    fn weight(&self) -> usize {
+        64 + self.name.len() + self.tags.iter().map(|t| t.len() + 3).sum::<usize>() + self.points.len() * 32
+    }
+    fn count(&self) -> u64 {
+        self.points.len() as u64
+    }
+}
+
+impl Item for SketchSeries {
+    fn weight(&self) -> usize {
+        let points: usize = self.points.iter().map(|(_, sketch)| sketch.weight()).sum();
+        64 + self.name.len() + self.tags.iter().map(|t| t.len() + 3).sum::<usize>() + points
+    }
+    fn count(&self) -> u64 {
+        self.points.iter().map(|(_, sketch)| sketch.count()).sum()
+    }
+}
+
+impl Item for ClientStats {
+    fn weight(&self) -> usize {
+        self.weight()
+    }
+    fn count(&self) -> u64 {
+        1
+    }
+}
+
+impl Item for Forward {
+    fn weight(&self) -> usize {
+        self.weight()
+    }
+    fn count(&self) -> u64 {
+        1
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Held<T> {
+    weight: usize,
+    item: T,
+}
+
+/// One signal's queue.
+#[derive(Clone, Debug)]
+struct Queue<T> {
+    waiting: VecDeque<Held<T>>,
+    /// Came back from a failed send: older than all that waits.
+    returned: VecDeque<Held<T>>,
+    /// Bytes of `waiting` and `returned`.
+    weight: usize,
+    /// Bytes on their way.
+    flying: usize,
+    going: Going,
+}
+
+/// What the flush under way may take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Going {
+    items: usize,
+    batches: usize,
+    deadline: UnixNanos,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        let (waiting, returned) = (VecDeque::new(), VecDeque::new());
+        Self { waiting, returned, weight: 0, flying: 0, going: Going::default() }
+    }
+}
+
+impl<T: Item> Queue<T> {
+    fn push(&mut self, item: T, bound: usize) -> u64 {
+        let weight = item.weight();
+        self.weight += weight;
+        self.waiting.push_back(Held { weight, item });
+        self.shrink(bound)
+    }
+
+    fn give_back(&mut self, items: Vec<T>, bound: usize) -> u64 {
+        for item in items {
+            let weight = item.weight();
+            self.weight += weight;
+            self.returned.push_back(Held { weight, item });
+        }
+        self.shrink(bound)
+    }
+
+    /// Drops the oldest until the bound is kept; how much that was.
+    fn shrink(&mut self, bound: usize) -> u64 {
+        let mut dropped = 0;
+        while self.weight + self.flying > bound {
+            let oldest = self.returned.pop_front().or_else(|| {
+                self.going.items = self.going.items.saturating_sub(1);
+                self.waiting.pop_front()
+            });
+            let Some(oldest) = oldest else { break };
+            self.weight = self.weight.saturating_sub(oldest.weight);
+            dropped += oldest.item.count();
+        }
+        dropped
+    }
+
+    fn begin(&mut self, batches: usize, deadline: UnixNanos) {
+        while let Some(held) = self.returned.pop_back() {
+            self.waiting.push_front(held);
+        }
+        self.going = Going { items: self.waiting.len(), batches, deadline };
+    }
+
+    fn is_going(&self, now: UnixNanos) -> bool {
+        self.going.items > 0 && self.going.batches > 0 && now < self.going.deadline
+    }
+
+    /// The oldest items that fit one request.
+    fn cut(&mut self, max_weight: usize) -> Vec<T> {
+        let (mut items, mut weight) = (Vec::new(), 0);
+        while self.going.items > 0 && items.len() < MAX_ITEMS {
+            let Some(held) = self.waiting.pop_front() else { break };
+            if !items.is_empty() && weight + held.weight > max_weight {
+                self.waiting.push_front(held);
+                break;
+            }
+            self.going.items -= 1;
+            weight += held.weight;
+            items.push(held.item);
+        }
+        self.going.batches = self.going.batches.saturating_sub(1);
+        self.weight = self.weight.saturating_sub(weight);
+        items
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.returned.is_empty()
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> u64 {
+        self.waiting.iter().chain(&self.returned).map(|held| held.item.count()).sum()
+    }
+}
+
+/// A batch on its way.
+#[derive(Clone, Debug)]
+struct Flight {
+    signal: Signal,
+    weight: usize,
+    count: u64,
+    deadline: UnixNanos,
+}
+
+/// A batch to send.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) id: SendId,
+    pub(crate) batch: Batch,
+    pub(crate) deadline: UnixNanos,
+}
+
+/// All queues, and what is on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Batches {
+    /// Bytes of one signal, on its way included.
+    bound: usize,
+    traces: Queue<TracerPayload>,
+    series: Queue<Series>,
+    sketches: Queue<SketchSeries>,
+    logs: Queue<Log>,
+    stats: Queue<ClientStats>,
+    forwards: Queue<Forward>,
+    flights: BTreeMap<SendId, Flight>,
+    next_id: u64,
+}
+
+/// Does the same with the queue of a signal, whatever that holds.
+macro_rules! on_queue {
+    ($batches:expr, $signal:expr, $queue:ident => $body:expr) => {
+        match $signal {
+            Signal::Traces => {
+                let $queue = &mut $batches.traces;
+                $body
+            }
+            Signal::Series => {
+                let $queue = &mut $batches.series;
+                $body
+            }
+            Signal::Sketches => {
+                let $queue = &mut $batches.sketches;
+                $body
+            }
+            Signal::Logs => {
+                let $queue = &mut $batches.logs;
+                $body
+            }
+            Signal::Stats => {
+                let $queue = &mut $batches.stats;
+                $body
+            }
+            Signal::Forwards => {
+                let $queue = &mut $batches.forwards;
+                $body
+            }
+        }
+    };
+}
+
+impl Batches {
+    pub(crate) fn new(bound: usize) -> Self {
+        Self {
+            bound,
+            traces: Queue::default(),
+            series: Queue::default(),
+            sketches: Queue::default(),
+            logs: Queue::default(),
+            stats: Queue::default(),
+            forwards: Queue::default(),
+            flights: BTreeMap::new(),
+            next_id: 0,
+        }
+    }
+
+    pub(crate) fn push_traces(&mut self, payload: TracerPayload, drops: &mut Drops) {
+        drops.add(Signal::Traces.as_str(), Reason::Overflow, self.traces.push(payload, self.bound));
+    }
+
+    pub(crate) fn push_series(&mut self, series: Series, drops: &mut Drops) {
+        drops.add(Signal::Series.as_str(), Reason::Overflow, self.series.push(series, self.bound));
+    }
+
+    pub(crate) fn push_sketches(&mut self, sketches: SketchSeries, drops: &mut Drops) {
+        drops.add(Signal::Sketches.as_str(), Reason::Overflow, self.sketches.push(sketches, self.bound));
+    }
+
+    pub(crate) fn push_log(&mut self, log: Log, drops: &mut Drops) {
+        drops.add(Signal::Logs.as_str(), Reason::Overflow, self.logs.push(log, self.bound));
+    }
+
+    pub(crate) fn push_stats(&mut self, stats: ClientStats, drops: &mut Drops) {
+        drops.add(Signal::Stats.as_str(), Reason::Overflow, self.stats.push(stats, self.bound));
+    }
+
+    pub(crate) fn push_forward(&mut self, forward: Forward, drops: &mut Drops) {
+        drops.add(Signal::Forwards.as_str(), Reason::Overflow, self.forwards.push(forward, self.bound));
+    }
+
+    pub(crate) fn has(&mut self, signal: Signal) -> bool {
+        on_queue!(self, signal, queue => !queue.is_empty())
+    }
+
+    pub(crate) fn has_returned(&self) -> bool {
+        !self.traces.returned.is_empty()
+            || !self.series.returned.is_empty()
+            || !self.sketches.returned.is_empty()
+            || !self.logs.returned.is_empty()
+            || !self.stats.returned.is_empty()
+            || !self.forwards.returned.is_empty()
+    }
+
+    /// Lets all that waits now go, in at most so many batches, until `deadline`. What comes back or in
+    /// afterwards waits for the next time.
+    pub(crate) fn begin(&mut self, signal: Signal, batches: usize, deadline: UnixNanos) {
+        on_queue!(self, signal, queue => queue.begin(batches, deadline));
+    }
+
+    /// Lets the rest of what [`Batches::begin`] let go follow the one batch that was allowed.
+    pub(crate) fn widen(&mut self, signal: Signal) {
+        on_queue!(self, signal, queue => queue.going.batches = usize::MAX);
+    }
+
+    /// The next batch to send, while there may be more on its way.
+    pub(crate) fn depart(&mut self, now: UnixNanos) -> Option<Departure> {
+        if self.flights.len() >= MAX_FLIGHTS {
+            return None;
+        }
+        let signals = Signal::ALL;
+        let signal = signals.into_iter().find(|s| on_queue!(self, *s, queue => queue.is_going(now)))?;
+        let batch = match signal {
+            Signal::Traces => Batch::Traces(merge(self.traces.cut(MAX_TRACES))),
+            Signal::Series => Batch::Series(self.series.cut(MAX_OTHER)),
+            Signal::Sketches => Batch::Sketches(self.sketches.cut(MAX_OTHER)),
+            Signal::Logs => Batch::Logs(self.logs.cut(MAX_OTHER)),
+            Signal::Stats => Batch::Stats(self.stats.cut(MAX_OTHER)),
+            Signal::Forwards => Batch::Forwards(self.forwards.cut(MAX_OTHER)),
+        };
+        let (weight, count) = (batch.weight(), count(&batch));
+        let id = SendId(self.next_id);
+        self.next_id += 1;
+        let deadline = on_queue!(self, signal, queue => {
+            queue.flying += weight;
+            queue.going.deadline
+        });
+        self.flights.insert(id, Flight { signal, weight, count, deadline });
+        Some(Departure { id, batch, deadline })
+    }
+
+    /// Takes note of what became of a batch; `None` when it is not on its way (told twice).
+    pub(crate) fn land(&mut self, id: SendId, outcome: Outcome, drops: &mut Drops) -> Option<Landing> {
+        let flight = self.flights.remove(&id)?;
+        let signal = flight.signal;
+        on_queue!(self, signal, queue => queue.flying = queue.flying.saturating_sub(flight.weight));
+        let accepted = match outcome {
+            Outcome::Accepted => true,
+            Outcome::Refused { .. } => {
+                drops.add(signal.as_str(), Reason::Refused, flight.count);
+                false
+            }
+            Outcome::Retry(batch) => {
+                let back = batch.signal().as_str();
+                let bound = self.bound;
+                let dropped = match batch {
+                    Batch::Traces(items) => self.traces.give_back(items, bound),
+                    Batch::Series(items) => self.series.give_back(items, bound),
+                    Batch::Sketches(items) => self.sketches.give_back(items, bound),
+                    Batch::Logs(items) => self.logs.give_back(items, bound),
+                    Batch::Stats(items) => self.stats.give_back(items, bound),
+                    Batch::Forwards(items) => self.forwards.give_back(items, bound),
+                };
+                drops.add(back, Reason::Overflow, dropped);
+                false
+            }
+        };
+        Some(Landing { signal, accepted })
+    }
+
+    /// Nothing more can be sent now, and nobody's answer is due.
+    pub(crate) fn is_quiet(&mut self, now: UnixNanos) -> bool {
+        let going = Signal::ALL.into_iter().any(|s| on_queue!(self, s, queue => queue.is_going(now)));
+        !going && self.flights.values().all(|flight| flight.deadline <= now)
+    }
+
+    /// When there is nothing to wait for any more, whatever the answers.
+    pub(crate) fn last_deadline(&self) -> Option<UnixNanos> {
+        let going = [
+            self.traces.going,
+            self.series.going,
+            self.sketches.going,
+            self.logs.going,
+            self.stats.going,
+            self.forwards.going,
+        ];
+        let going = going.into_iter().filter(|g| g.items > 0 && g.batches > 0).map(|g| g.deadline);
+        self.flights.values().map(|flight| flight.deadline).chain(going).max()
+    }
+
+    /// Spans, log entries, points or values of a signal that are here or on their way.
+    #[cfg(test)]
+    pub(crate) fn held(&mut self, signal: Signal) -> u64 {
+        let flying: u64 = self.flights.values().filter(|f| f.signal == signal).map(|f| f.count).sum();
+        flying + on_queue!(self, signal, queue => queue.count())
+    }
+
+    /// What waits, item by item, in any order.
+    #[cfg(test)]
+    pub(crate) fn held_items(&self) -> Vec<String> {
+        fn texts<T: std::fmt::Debug>(queue: &Queue<T>) -> impl Iterator<Item = String> {
+            queue
+                .returned
+                .iter()
+                .map(|held| ("returned", held))
+                .chain(queue.waiting.iter().map(|held| ("", held)))
+                .map(|(where_, held)| format!("{where_}{:?}", held.item))
+        }
+        let mut items: Vec<String> = texts(&self.traces)
+            .chain(texts(&self.series))
+            .chain(texts(&self.sketches))
+            .chain(texts(&self.logs))
+            .chain(texts(&self.stats))
+            .chain(texts(&self.forwards))
+            .collect();
+        items.sort_unstable();
+        items
+    }
+
+    /// Bytes of a signal that are here or on their way.
+    #[cfg(test)]
+    pub(crate) fn weight(&mut self, signal: Signal) -> usize {
+        on_queue!(self, signal, queue => queue.weight + queue.flying)
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landing {
+    pub(crate) signal: Signal,
+    pub(crate) accepted: bool,
+}
+
+/// How many spans, log entries, points or values a batch holds.
+pub(crate) fn count(batch: &Batch) -> u64 {
+    fn sum<T: Item>(items: &[T]) -> u64 {
+        items.iter().map(Item::count).sum()
+    }
+    match batch {
+        Batch::Traces(items) => sum(items),
+        Batch::Series(items) => sum(items),
+        Batch::Sketches(items) => sum(items),
+        Batch::Logs(items) => sum(items),
+        Batch::Stats(items) => sum(items),
+        Batch::Forwards(items) => sum(items),
+    }
+}
+
+/// Puts the chunks of equal tracers together: one payload for each.
+fn merge(payloads: Vec<TracerPayload>) -> Vec<TracerPayload> {
+    let mut merged: Vec<TracerPayload> = Vec::new();
+    for payload in payloads {
+        match merged.iter_mut().find(|m| is_same_tracer(m, &payload)) {
+            Some(m) => m.chunks.extend(payload.chunks),
+            None => merged.push(payload),
+        }
+    }
+    merged
+}
+
+fn is_same_tracer(a: &TracerPayload, b: &TracerPayload) -> bool {
+    a.tracer == b.tracer
+        && a.runtime_id == b.runtime_id
+        && a.env == b.env
+        && a.hostname == b.hostname
+        && a.app_version == b.app_version
+        && a.tags == b.tags
+}

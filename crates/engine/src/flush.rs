@@ -1,0 +1,168 @@
+//! When to flush and how much of the function's time that may cost. Holds no data.
+//!
+//! The budget of a signal shrinks with the first failure, and after the second nothing is sent for a while:
+//! a dead intake costs the function one timeout, one short try, and then nothing but a short try now and
+//! then.
+
+use std::time::Duration;
+
+use model::{Signal, UnixNanos};
+
+use crate::invocation::Invocation;
+
+/// What is left of an invocation's or a shutdown's time for the platform itself.
+pub(crate) const MARGIN: Duration = Duration::from_millis(100);
+/// How long before its deadline an invocation is taken to be over, so that its data leaves before a
+/// timeout ends the sandbox.
+const LEAD: Duration = Duration::from_millis(250);
+/// How long `platform.runtimeDone` may be behind the end of the handler: Lambda holds telemetry for 25 ms.
+const RECORD_GRACE: Duration = Duration::from_millis(100);
+/// How long the end call may be behind `platform.runtimeDone`: both are local and were sent in order.
+pub(crate) const CALL_GRACE: Duration = Duration::from_millis(20);
+/// How long the first sign of telemetry may be behind an invocation; without any there is no Telemetry
+/// API here, as in emulators.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long reports are waited for at SHUTDOWN.
+pub(crate) const DRAIN: Duration = Duration::from_millis(100);
+/// How long data may wait for company where no Telemetry API tells the end of invocations.
+const IDLE: Duration = Duration::from_secs(1);
+/// What a try may cost after a failure.
+const SHORT: Duration = Duration::from_millis(200);
+/// How long nothing is sent after the second failure; doubles with each more.
+const COOL_DOWN: Duration = Duration::from_secs(10);
+const MAX_DOUBLINGS: u32 = 5;
+/// A deadline that has passed when it is told is none (emulators say zero): the longest there can be.
+const LONGEST_INVOCATION: Duration = Duration::from_secs(900);
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// An invocation's deadline as told, or a bound where that makes no sense.
+pub(crate) fn invocation_deadline(now: UnixNanos, told: UnixNanos) -> UnixNanos {
+    let longest = now + LONGEST_INVOCATION + LEAD;
+    if told > now { told.min(longest) } else { longest }
+}
+
+/// The end of a shutdown, time for the platform deducted.
+pub(crate) fn shutdown_end(now: UnixNanos, told: UnixNanos) -> UnixNanos {
+    let longest = now + LONGEST_SHUTDOWN;
+    let deadline = if told > now { told.min(longest) } else { longest };
+    // However little there is, half of it is for the data.
+    deadline - MARGIN.min(deadline.since(now) / 2)
+}
+
+/// Whether the Telemetry API speaks to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Telemetry {
+    #[default]
+    NothingYet,
+    Heard,
+    /// An invocation went by without a word.
+    Silent,
+}
+
+/// When an invocation is over, as far as is known now: it never depends on one record.
+pub(crate) fn end_of(
+    live: Option<&Invocation>,
+    telemetry: Telemetry,
+    begun: UnixNanos,
+    deadline: UnixNanos,
+) -> UnixNanos {
+    let last = deadline - LEAD;
+    let Some(live) = live else { return begun };
+    let done = live.done.as_ref().map(|done| done.at);
+    let answered = live.end_call.as_ref().map(|(at, _)| *at).or(live.root_seen);
+    let end = match (done, answered, telemetry) {
+        (Some(done), _, _) if live.report.is_some() || !live.awaits_end_call() => done,
+        (Some(done), _, _) => done + CALL_GRACE,
+        (None, Some(answered), Telemetry::Silent) => answered,
+        (None, Some(answered), _) => answered + RECORD_GRACE,
+        (None, None, Telemetry::Heard) => last,
+        (None, None, Telemetry::NothingYet) => begun + SILENCE,
+        (None, None, Telemetry::Silent) => begun,
+    };
+    end.min(last)
+}
+
+/// When data that nobody will ask for has to go: only where no telemetry tells the end of invocations.
+pub(crate) fn idle_end(telemetry: Telemetry, data_since: Option<UnixNanos>) -> Option<UnixNanos> {
+    (telemetry == Telemetry::Silent).then_some(data_since? + IDLE)
+}
+
+/// What a signal may send in a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    pub(crate) batches: usize,
+    pub(crate) deadline: UnixNanos,
+}
+
+/// One circuit breaker per signal: their intakes are different hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct Flush {
+    timeout: Duration,
+    breakers: [(Signal, Breaker); Signal::ALL.len()],
+    number: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Breaker {
+    /// Flushes that failed, one after another.
+    failures: u32,
+    /// The flush that failed last.
+    failed_in: u64,
+    /// Nothing is sent before.
+    open_until: UnixNanos,
+}
+
+impl Flush {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, breakers: Signal::ALL.map(|signal| (signal, Breaker::default())), number: 0 }
+    }
+
+    /// The longest that a flush may hold back `Next`.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Begins another flush.
+    pub(crate) fn begin(&mut self) {
+        self.number += 1;
+    }
+
+    /// What a signal may send in the flush that began, which ends at `until`. `None`: nothing.
+    pub(crate) fn allow(&self, signal: Signal, now: UnixNanos, until: UnixNanos) -> Option<Allowance> {
+        let breaker = self.breaker(signal);
+        let (batches, budget) = match breaker.failures {
+            0 => (usize::MAX, self.timeout),
+            _ if now < breaker.open_until => return None,
+            _ => (1, self.timeout.min(SHORT)),
+        };
+        let deadline = until.min(now + budget);
+        (deadline > now).then_some(Allowance { batches, deadline })
+    }
+
+    /// What a signal may send in the last flush: another chance there is not, and nobody waits for it.
+    pub(crate) fn allow_last(now: UnixNanos, until: UnixNanos) -> Option<Allowance> {
+        (until > now).then_some(Allowance { batches: usize::MAX, deadline: until })
+    }
+
+    /// Takes note of an answer; `true` when the intake is back after failures.
+    pub(crate) fn answered(&mut self, signal: Signal, now: UnixNanos, accepted: bool) -> bool {
+        let number = self.number;
+        let Some((_, breaker)) = self.breakers.iter_mut().find(|(s, _)| *s == signal) else { return false };
+        if accepted {
+            return std::mem::take(breaker).failures > 0;
+        }
+        if breaker.failures > 0 && breaker.failed_in == number {
+            return false;
+        }
+        breaker.failed_in = number;
+        breaker.failures = breaker.failures.saturating_add(1);
+        if let Some(doublings) = breaker.failures.checked_sub(2) {
+            breaker.open_until = now + COOL_DOWN * (1 << doublings.min(MAX_DOUBLINGS));
+        }
+        false
+    }
+
+    fn breaker(&self, signal: Signal) -> Breaker {
+        self.breakers.iter().find(|(s, _)| *s == signal).map(|(_, breaker)| *breaker).unwrap_or_default()
+    }
+}

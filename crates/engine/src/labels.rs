@@ -1,0 +1,73 @@
+//! The tags that all telemetry of this function carries, put together once at start.
+
+use model::{Tags, Text, keys};
+
+use crate::io::Settings;
+
+/// The function's tags in the form that each signal needs, and its names.
+#[derive(Clone)]
+pub(crate) struct Labels {
+    pub(crate) function_name: Text,
+    pub(crate) function_arn: Text,
+    /// The service of spans made here: `DD_SERVICE`, else the function's name. Lower case.
+    pub(crate) service: Text,
+    /// `DD_SERVICE`, lower case.
+    pub(crate) configured_service: Option<Text>,
+    /// Tags of every span.
+    pub(crate) span: Vec<(Text, Text)>,
+    /// `_dd.tags.function`.
+    pub(crate) payload: Tags<Text>,
+    /// `key:value` of every metric.
+    pub(crate) metric: Vec<Text>,
+    /// Comma-separated, of every log entry.
+    pub(crate) log: String,
+    /// Dollars for a gigabyte-second.
+    pub(crate) price: f64,
+}
+
+impl Labels {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        // What is borrowed stays so: these go on every span.
+        let lower = |text: &Text| match text.chars().any(char::is_uppercase) {
+            true => Text::from(text.to_lowercase()),
+            false => text.clone(),
+        };
+        let configured_service = settings.service.as_ref().filter(|s| !s.is_empty()).map(lower);
+        let mut tags: Vec<(Text, Text)> = settings.function_tags.clone();
+        let unified = [
+            (keys::trace::SERVICE, configured_service.clone()),
+            (keys::trace::ENV, settings.env.clone()),
+            (keys::trace::VERSION, settings.version.clone()),
+        ];
+        for (key, value) in unified {
+            if let Some(value) = value.filter(|v| !v.is_empty() && !tags.iter().any(|(k, _)| k == key)) {
+                tags.push((key.into(), value));
+            }
+        }
+        let list: Vec<Text> = tags.iter().map(|(k, v)| format!("{k}:{v}").into()).collect();
+        let joined = list.join(",");
+        let mut span = tags.clone();
+        span.push((keys::lambda::ORIGIN.into(), keys::lambda::ORIGIN_LAMBDA.into()));
+        span.push((keys::trace::ORIGIN.into(), keys::lambda::ORIGIN_LAMBDA.into()));
+        let arm = tags.iter().any(|(k, v)| k == keys::lambda::ARCHITECTURE && v == "arm64");
+        Self {
+            function_name: settings.function_name.clone(),
+            function_arn: settings.function_arn.clone(),
+            service: configured_service.clone().unwrap_or_else(|| lower(&settings.function_name)),
+            configured_service,
+            span,
+            payload: [(keys::trace::FUNCTION_TAGS, joined.clone())].into_iter().collect(),
+            metric: list,
+            log: joined,
+            // <https://aws.amazon.com/lambda/pricing/>, first tier of most regions.
+            price: if arm { 0.000_013_333_4 } else { 0.000_016_666_7 },
+        }
+    }
+}
+
+/// The same for all of one sandbox: not worth printing with each stage.
+impl std::fmt::Debug for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Labels").field("function_name", &self.function_name).finish_non_exhaustive()
+    }
+}

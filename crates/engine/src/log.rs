@@ -1,0 +1,245 @@
+//! The log stage: turns printed lines and platform records into log entries, and finds whose they are.
+//!
+//! A line that names its request (Lambda's JSON log format) belongs to that; any other to the invocation
+//! that started last; lines of the initialisation wait for the first START. Knows telemetry only, which
+//! comes in order.
+
+use std::collections::VecDeque;
+
+use model::{
+    InitStart, InvocationReport, Log, LogLevel, LogLine, Millis, RequestId, RuntimeDone, Start, Status, Text,
+    UnixNanos,
+};
+use serde_json::{Map, Value};
+
+use crate::labels::Labels;
+use crate::mode::{Mode, Owner};
+
+/// Lines of the initialisation that wait for the first START, in number and in bytes of their messages.
+const MAX_ORPHANS: usize = 1000;
+const MAX_ORPHAN_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) struct LogStage {
+    enabled: bool,
+    mode: Mode,
+    started_last: Option<RequestId>,
+    orphans: VecDeque<Entry>,
+    orphan_bytes: usize,
+    ready: Vec<Entry>,
+}
+
+/// A log entry before the function's names and tags are on it.
+#[derive(Clone, Debug)]
+struct Entry {
+    message: String,
+    level: LogLevel,
+    time: UnixNanos,
+    request_id: Option<RequestId>,
+    /// The function's own `ddtags`.
+    tags: Option<String>,
+}
+
+impl LogStage {
+    pub(crate) fn new(enabled: bool, mode: Mode) -> Self {
+        let (orphans, ready) = (VecDeque::new(), Vec::new());
+        Self { enabled, mode, started_last: None, orphans, orphan_bytes: 0, ready }
+    }
+
+    /// Takes a printed line; gives whose it is, if that is known.
+    pub(crate) fn line(&mut self, time: UnixNanos, line: LogLine) -> Option<RequestId> {
+        let entry = Entry::read(time, line)?;
+        let owner = match &entry.request_id {
+            Some(id) => Owner::Invocation(id.clone()),
+            None => self.mode.owner_of_line(self.started_last.as_ref()),
+        };
+        match owner {
+            Owner::Invocation(id) => {
+                self.push(Entry { request_id: Some(id.clone()), ..entry });
+                Some(id)
+            }
+            Owner::Next => {
+                self.adopt_later(entry);
+                None
+            }
+        }
+    }
+
+    /// `INIT_START`
+    pub(crate) fn init_start(&mut self, time: UnixNanos, init: &InitStart) {
+        let known = |text: &Option<Text>| text.clone().unwrap_or(Text::Borrowed("?"));
+        let (version, arn) = (known(&init.runtime_version), known(&init.runtime_version_arn));
+        let message = format!("INIT_START Runtime Version: {version} Runtime Version ARN: {arn}");
+        self.adopt_later(Entry { message, level: LogLevel::Info, time, request_id: None, tags: None });
+    }
+
+    /// `START`: from here on lines belong to this invocation, and so do those that waited.
+    pub(crate) fn start(&mut self, time: UnixNanos, start: &Start) {
+        self.started_last = Some(start.request_id.clone());
+        self.release(Some(&start.request_id));
+        let version = start.version.as_deref().unwrap_or("$LATEST");
+        let message = format!("START RequestId: {} Version: {version}", start.request_id);
+        self.platform(time, LogLevel::Info, &start.request_id, message);
+    }
+
+    /// `END`
+    pub(crate) fn end(&mut self, time: UnixNanos, done: &RuntimeDone) {
+        let id = &done.request_id;
+        let (level, tail) = match (&done.status, &done.error_type, done.duration) {
+            (Status::Timeout, _, Some(d)) => {
+                (LogLevel::Error, format!(" Task timed out after {:.2} seconds", d.as_secs()))
+            }
+            (Status::Timeout, _, None) => (LogLevel::Error, " Task timed out".to_owned()),
+            (Status::Error, Some(kind), _) => (LogLevel::Error, format!(" Task failed: {kind:?}")),
+            (Status::Error, None, _) => (LogLevel::Error, " Task failed".to_owned()),
+            (Status::Success | Status::Failure | Status::Other(_), _, _) => (LogLevel::Info, String::new()),
+        };
+        self.platform(time, level, id, format!("END RequestId: {id}{tail}"));
+    }
+
+    /// `REPORT`. `runtime`: the duration that `platform.runtimeDone` told.
+    pub(crate) fn report(&mut self, time: UnixNanos, report: &InvocationReport, runtime: Option<Millis>) {
+        use std::fmt::Write;
+        let duration = report.duration.get();
+        let mut message = format!("REPORT RequestId: {} Duration: {duration:.2} ms", report.request_id);
+        // Writing to a String cannot fail.
+        if let Some(runtime) = runtime.map(Millis::get) {
+            let post = (duration - runtime).max(0.0);
+            let _ = write!(message, " Runtime Duration: {runtime:.2} ms Post Runtime Duration: {post:.2} ms");
+        }
+        let whole = [
+            (" Billed Duration: ", report.billed_ms, " ms"),
+            (" Memory Size: ", report.memory_size_mb, " MB"),
+            (" Max Memory Used: ", report.max_memory_used_mb, " MB"),
+        ];
+        for (name, value, unit) in whole {
+            if let Some(value) = value {
+                let _ = write!(message, "{name}{value}{unit}");
+            }
+        }
+        if let Some(init) = report.init_duration {
+            let _ = write!(message, " Init Duration: {:.2} ms", init.get());
+        }
+        self.platform(time, LogLevel::Info, &report.request_id, message);
+    }
+
+    /// Gives up waiting: the lines that no START came for go without a request id.
+    pub(crate) fn release_orphans(&mut self) {
+        self.release(None);
+    }
+
+    /// Gives the entries that are ready.
+    pub(crate) fn take(&mut self, labels: &Labels) -> Vec<Log> {
+        let entries = std::mem::take(&mut self.ready);
+        entries.into_iter().map(|entry| entry.into_log(labels)).collect()
+    }
+
+    fn platform(&mut self, time: UnixNanos, level: LogLevel, id: &RequestId, message: String) {
+        self.push(Entry { message, level, time, request_id: Some(id.clone()), tags: None });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if self.enabled {
+            self.ready.push(entry);
+        }
+    }
+
+    /// Holds a line for the next START; the oldest go without a request id when there are too many.
+    fn adopt_later(&mut self, entry: Entry) {
+        if !self.enabled {
+            return;
+        }
+        if let Some(last) = self.started_last.clone() {
+            return self.push(Entry { request_id: Some(last), ..entry });
+        }
+        self.orphan_bytes += entry.message.len();
+        self.orphans.push_back(entry);
+        while self.orphans.len() > MAX_ORPHANS || self.orphan_bytes > MAX_ORPHAN_BYTES {
+            let Some(oldest) = self.orphans.pop_front() else { break };
+            self.orphan_bytes = self.orphan_bytes.saturating_sub(oldest.message.len());
+            self.push(oldest);
+        }
+    }
+
+    fn release(&mut self, id: Option<&RequestId>) {
+        self.orphan_bytes = 0;
+        for entry in std::mem::take(&mut self.orphans) {
+            self.push(Entry { request_id: id.cloned(), ..entry });
+        }
+    }
+
+    /// Entries that wait for a START or to be taken.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> u64 {
+        (self.orphans.len() + self.ready.len()) as u64
+    }
+}
+
+impl Entry {
+    /// `None` for a line with nothing on it.
+    fn read(time: UnixNanos, line: LogLine) -> Option<Self> {
+        let (LogLine::Text(mut message) | LogLine::Json(mut message)) = line;
+        message.truncate(message.trim_end().len());
+        if message.is_empty() {
+            return None;
+        }
+        let plain =
+            |message| Self { message, level: LogLevel::default(), time, request_id: None, tags: None };
+        let looks_json = message.trim_start().starts_with('{');
+        let object = looks_json.then(|| serde_json::from_str::<Map<String, Value>>(&message).ok()).flatten();
+        let Some(mut object) = object else { return Some(plain(message)) };
+
+        let text = |key: &str| object.get(key).and_then(Value::as_str);
+        let level = text("level").or_else(|| text("status")).and_then(LogLevel::parse).unwrap_or_default();
+        let request_id = text("requestId").or_else(|| text("AWSRequestId")).and_then(RequestId::new);
+        let (message, tags) = match take_tags(&mut object) {
+            Some((rest, tags)) => (rest, Some(tags)),
+            None => (message, None),
+        };
+        Some(Self { level, request_id, tags, ..plain(message) })
+    }
+
+    fn into_log(self, labels: &Labels) -> Log {
+        let tags = match self.tags {
+            Some(own) if labels.log.is_empty() => own,
+            Some(own) => format!("{},{own}", labels.log),
+            None => labels.log.clone(),
+        };
+        Log {
+            message: self.message,
+            level: self.level,
+            time: self.time,
+            request_id: self.request_id,
+            arn: labels.function_arn.clone(),
+            service: labels.configured_service.clone().unwrap_or_default(),
+            tags: tags.into(),
+        }
+    }
+}
+
+/// Takes the text `ddtags` out of a JSON line, or of the object under `message`, which then is the whole
+/// message. Gives what the message becomes, and the tags.
+fn take_tags(object: &mut Map<String, Value>) -> Option<(String, String)> {
+    let is_tags = |value: Option<&Value>| value.is_some_and(Value::is_string);
+    let inner = if is_tags(object.get("ddtags")) {
+        object
+    } else {
+        object.get_mut("message")?.as_object_mut().filter(|inner| is_tags(inner.get("ddtags")))?
+    };
+    let Some(Value::String(tags)) = inner.remove("ddtags") else { return None };
+    Some((serde_json::to_string(inner).ok()?, tags))
+}
+
+/// What runtimes print when they run out of memory.
+pub(crate) fn tells_out_of_memory(line: &str) -> bool {
+    const SIGNS: [&str; 7] = [
+        "fatal error: runtime: out of memory",
+        "java.lang.OutOfMemoryError",
+        "JavaScript heap out of memory",
+        "Runtime exited with error: signal: killed",
+        "[ERROR] MemoryError",
+        "failed to allocate memory (NoMemoryError)",
+        "OutOfMemoryException",
+    ];
+    SIGNS.iter().any(|sign| line.contains(sign))
+}

@@ -1,0 +1,169 @@
+//! The metric stage: puts values together per name, tags and 10 seconds, until a flush takes them.
+//!
+//! Counts add up, of gauges the last one stays, all else becomes a sketch. Called by the engine for the
+//! function's metrics and for its own.
+
+use std::collections::BTreeMap;
+
+use model::{Metric, MetricKind, Series, SeriesKind, Sketch, SketchSeries, Text, UnixNanos, keys};
+
+use crate::drops::{Drops, Reason};
+use crate::labels::Labels;
+
+/// Seconds that values are put together for.
+const BUCKET_SECS: u32 = 10;
+/// Names and tag sets held at once.
+const MAX_CONTEXTS: usize = 10_240;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Context {
+    name: Text,
+    /// Sorted, each once.
+    tags: Vec<Text>,
+    bucket: u64,
+}
+
+impl Context {
+    fn weight(&self) -> usize {
+        64 + self.name.len() + self.tags.iter().map(|t| t.len() + 24).sum::<usize>()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Count(f64),
+    Gauge(f64),
+    Sketch(Sketch),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Count,
+    Gauge,
+    Sketch,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MetricStage {
+    values: BTreeMap<(Class, Context), Value>,
+    /// Bytes of the contexts held.
+    weight: usize,
+    max_weight: usize,
+}
+
+impl MetricStage {
+    pub(crate) fn new(max_weight: usize) -> Self {
+        Self { values: BTreeMap::new(), weight: 0, max_weight }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Takes a metric of the function.
+    pub(crate) fn accept(&mut self, now: UnixNanos, metric: Metric, drops: &mut Drops) {
+        // Sent by libraries that do not know whether an extension is there: counted here from INVOKE.
+        if metric.name.starts_with(keys::metrics::INVOCATIONS) {
+            return;
+        }
+        let is_full = self.values.len() >= MAX_CONTEXTS || self.weight >= self.max_weight;
+        self.add(now, metric, is_full, drops);
+    }
+
+    /// Takes a metric made here: never too many, hence never refused for want of room.
+    pub(crate) fn accept_own(&mut self, now: UnixNanos, metric: Metric, drops: &mut Drops) {
+        self.add(now, metric, false, drops);
+    }
+
+    fn add(&mut self, now: UnixNanos, metric: Metric, is_full: bool, drops: &mut Drops) {
+        let rate = metric.sample_rate;
+        let rate = if rate > 0.0 && rate <= 1.0 { rate } else { 1.0 };
+        let class = match metric.kind {
+            MetricKind::Count => Class::Count,
+            MetricKind::Gauge => Class::Gauge,
+            MetricKind::Distribution | MetricKind::Histogram | MetricKind::Timing => Class::Sketch,
+        };
+        let total = metric.values.len();
+        let values: Vec<f64> = metric.values.into_iter().filter(|v| v.is_finite()).collect();
+        drops.add("metrics", Reason::Malformed, (total - values.len()) as u64);
+        if values.is_empty() {
+            return;
+        }
+        let key = (class, context(metric.name, metric.tags, metric.time.unwrap_or(now).min(now)));
+        if !self.values.contains_key(&key) {
+            if is_full {
+                drops.add("metrics", Reason::Contexts, values.len() as u64);
+                return;
+            }
+            self.weight += key.1.weight();
+        }
+        let held = self.values.entry(key).or_insert_with(|| match class {
+            Class::Count => Value::Count(0.0),
+            Class::Gauge => Value::Gauge(0.0),
+            Class::Sketch => Value::Sketch(Sketch::default()),
+        });
+        match held {
+            Value::Count(sum) => *sum += values.iter().sum::<f64>() / rate,
+            Value::Gauge(last) => *last = values.last().copied().unwrap_or(*last),
+            Value::Sketch(sketch) => {
+                let times = (1.0 / rate).round() as u64;
+                for value in values {
+                    sketch.insert(value, times);
+                }
+            }
+        }
+    }
+
+    /// Gives all that is held, with the function's tags on it: also of the 10 seconds that go on, as the
+    /// next flush may be hours away.
+    pub(crate) fn take(&mut self, labels: &Labels) -> (Vec<Series>, Vec<SketchSeries>) {
+        let (mut series, mut sketches): (Vec<Series>, Vec<SketchSeries>) = (Vec::new(), Vec::new());
+        self.weight = 0;
+        let mut last: Option<(Class, Text, Vec<Text>)> = None;
+        for ((class, context), value) in std::mem::take(&mut self.values) {
+            let at = UnixNanos::from_secs(context.bucket);
+            let same =
+                last.as_ref().is_some_and(|(c, n, t)| (*c, n, t) == (class, &context.name, &context.tags));
+            if !same {
+                last = Some((class, context.name.clone(), context.tags.clone()));
+                let (name, tags) = (context.name, with_labels(context.tags, labels));
+                match class {
+                    Class::Sketch => sketches.push(SketchSeries { name, tags, points: Vec::new() }),
+                    Class::Count => series.push(empty_series(name, tags, SeriesKind::Count)),
+                    Class::Gauge => series.push(empty_series(name, tags, SeriesKind::Gauge)),
+                }
+            }
+            match value {
+                Value::Sketch(sketch) => sketches.last_mut().map(|s| s.points.push((at, sketch))),
+                Value::Count(v) | Value::Gauge(v) => series.last_mut().map(|s| s.points.push((at, v))),
+            };
+        }
+        (series, sketches)
+    }
+
+    /// Values of distributions that are held.
+    #[cfg(test)]
+    pub(crate) fn held_values(&self) -> u64 {
+        let count = |value: &Value| if let Value::Sketch(sketch) = value { sketch.count() } else { 0 };
+        self.values.values().map(count).sum()
+    }
+}
+
+fn context(name: Text, mut tags: Vec<Text>, time: UnixNanos) -> Context {
+    tags.sort_unstable();
+    tags.dedup();
+    let width = u64::from(BUCKET_SECS);
+    Context { name, tags, bucket: time.as_secs() / width * width }
+}
+
+fn with_labels(mut tags: Vec<Text>, labels: &Labels) -> Vec<Text> {
+    tags.extend(labels.metric.iter().cloned());
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+fn empty_series(name: Text, tags: Vec<Text>, kind: SeriesKind) -> Series {
+    let interval_secs = (kind == SeriesKind::Count).then_some(BUCKET_SECS);
+    Series { name, kind, tags, points: Vec::new(), interval_secs }
+}

@@ -1,0 +1,217 @@
+//! Takes out of spans what must not leave: values in SQL and URLs, arguments of cache commands, numbers of
+//! credit cards. Called by the trace stage before the rules that replace, as in the agent.
+//! <https://docs.datadoghq.com/tracing/configure_data_security/>
+
+mod card;
+mod sql;
+
+use model::{Span, Text, keys};
+
+/// What is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obfuscation {
+    /// The query of `http.url`.
+    pub url_query: bool,
+    /// Segments of the path of `http.url` that have digits in them.
+    pub url_digits: bool,
+    /// The arguments in `redis.raw_command`: those that may be values, or all.
+    pub redis: bool,
+    /// The values in `memcached.command`.
+    pub memcached: bool,
+    /// Tags whose whole value is the number of a card.
+    pub cards: bool,
+}
+
+/// As the agent does unless told otherwise.
+impl Default for Obfuscation {
+    fn default() -> Self {
+        Self { url_query: false, url_digits: false, redis: true, memcached: true, cards: true }
+    }
+}
+
+/// Does it to one span.
+pub(crate) fn span(span: &mut Span, how: Obfuscation) {
+    match span.kind.as_ref() {
+        "sql" | "cassandra" => statement(span),
+        "redis" | "valkey" => {
+            span.resource = commands(&span.resource).into();
+            for key in ["redis.raw_command", "valkey.raw_command"] {
+                change(span, key, |text| how.redis.then(|| arguments(text)));
+            }
+        }
+        "memcached" => change(span, "memcached.command", |text| {
+            how.memcached.then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+        }),
+        _ => {}
+    }
+    change(span, keys::trace::HTTP_URL, |text| url(text, how));
+    if how.cards {
+        for (key, value) in span.meta.iter_mut().filter(|(key, _)| !key.starts_with('_')) {
+            if card::is_card(value) && !is_id(key) {
+                *value = Text::Borrowed("?");
+            }
+        }
+    }
+}
+
+fn change(span: &mut Span, key: &str, how: impl Fn(&str) -> Option<String>) {
+    for value in span.meta.iter_mut().filter(|(k, _)| *k == key).map(|(_, value)| value) {
+        if let Some(changed) = how(value).filter(|changed| changed != value) {
+            *value = changed.into();
+        }
+    }
+}
+
+/// Tags of tracers and of AWS that are numbers and no cards.
+fn is_id(key: &str) -> bool {
+    key.ends_with("_id") || key.ends_with(".id") || key == "id" || key.contains("timestamp")
+}
+
+fn statement(span: &mut Span) {
+    let hidden = sql::hide(&span.resource);
+    for key in ["db.statement", "db.query.text"] {
+        change(span, key, |text| Some(sql::hide(text)));
+    }
+    if !hidden.is_empty() {
+        span.meta.insert("sql.query", hidden.clone());
+        span.resource = hidden.into();
+    }
+}
+
+/// The names of the commands of a pipeline, one a line: three of them at most.
+fn commands(text: &str) -> String {
+    const MOST: usize = 3;
+    const OF_TWO_WORDS: [&str; 8] =
+        ["CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "SCRIPT", "ACL", "MEMORY"];
+    let mut names = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if names.len() == MOST {
+            names.push("...".to_owned());
+            break;
+        }
+        let mut words = line.split_whitespace();
+        let mut name = words.next().unwrap_or_default().to_uppercase();
+        if OF_TWO_WORDS.contains(&name.as_str())
+            && let Some(second) = words.next()
+        {
+            name = format!("{name} {}", second.to_uppercase());
+        }
+        names.push(name);
+    }
+    names.join(" ")
+}
+
+/// A raw command without what may be a value: of each line the command and, where it has one, the key stay.
+fn arguments(text: &str) -> String {
+    const WITHOUT_KEY: [&str; 5] = ["AUTH", "HELLO", "ECHO", "PING", "EVAL"];
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let command = words.first().copied().unwrap_or_default();
+        let kept = if WITHOUT_KEY.contains(&command.to_uppercase().as_str()) { 1 } else { 2 };
+        let hidden = if words.len() > kept { &["?"][..] } else { &[] };
+        words.iter().take(kept).chain(hidden).copied().collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A URL without a user's name and password, and without what `how` says. `None`: as it is.
+fn url(text: &str, how: Obfuscation) -> Option<String> {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end)?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (path, tail) = rest.split_at_checked(end)?;
+    let segment = |part: &str| match how.url_digits && part.contains(|c: char| c.is_ascii_digit()) {
+        true => "?".to_owned(),
+        false => part.to_owned(),
+    };
+    let path: Vec<_> = path.split('/').map(segment).collect();
+    let tail = match tail.starts_with('?') && how.url_query && tail.len() > 1 {
+        true => "?",
+        false => tail,
+    };
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    Some(format!("{scheme}{host}{}{tail}", path.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{SpanId, TraceId};
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    const ALL: Obfuscation =
+        Obfuscation { url_query: true, url_digits: true, redis: true, memcached: true, cards: true };
+
+    fn check(kind: &'static str, resource: &'static str, tag: (&'static str, &'static str), want: &str) {
+        check_with(ALL, kind, resource, tag, want);
+    }
+
+    fn check_with(
+        how: Obfuscation,
+        kind: &'static str,
+        resource: &'static str,
+        (key, value): (&'static str, &'static str),
+        want: &str,
+    ) {
+        let mut one = Span::new("n", TraceId::new(0, 1).unwrap(), SpanId::new(2).unwrap(), None);
+        (one.kind, one.resource) = (kind.into(), resource.into());
+        one.meta.insert(key, value);
+        span(&mut one, how);
+        assert_eq!(format!("{} | {}", one.resource, one.meta.get(key).unwrap()), want);
+    }
+
+    #[test]
+    fn spans() {
+        check("sql", "SELECT 1", ("db.statement", "SELECT 'a'"), "SELECT ? | SELECT ?");
+        check("sql", "SELECT 1", ("sql.query", "SELECT 1"), "SELECT ? | SELECT ?");
+        check("web", "SELECT 1", ("db.statement", "SELECT 'a'"), "SELECT 1 | SELECT 'a'");
+        check("redis", "SET k v", ("redis.raw_command", "SET k v EX 3"), "SET | SET k ?");
+        check(
+            "redis",
+            "config get x\nGET a\nGET b\nGET c",
+            ("redis.raw_command", "AUTH pw"),
+            "CONFIG GET GET GET ... | AUTH ?",
+        );
+        check("valkey", "GET a", ("valkey.raw_command", "GET a\nAUTH u p"), "GET | GET a\nAUTH ?");
+        check("memcached", "set", ("memcached.command", "set k 0 0 5\r\nvalue"), "set | set k 0 0 5");
+        check("web", "r", ("card", "4111 1111 1111 1111"), "r | ?");
+        check("web", "r", ("order_id", "4111111111111111"), "r | 4111111111111111");
+        check("web", "r", ("_own", "4111111111111111"), "r | 4111111111111111");
+        let none = Obfuscation { redis: false, memcached: false, cards: false, ..Obfuscation::default() };
+        check_with(none, "web", "r", ("card", "4111111111111111"), "r | 4111111111111111");
+        check_with(none, "redis", "GET a", ("redis.raw_command", "GET a b c"), "GET | GET a b c");
+        check_with(none, "memcached", "g", ("memcached.command", "set k\r\nv"), "g | set k\r\nv");
+    }
+
+    #[test]
+    fn urls() {
+        let check =
+            |how: Obfuscation, text: &str, want: &str| assert_eq!(url(text, how).as_deref(), Some(want));
+        let usual = Obfuscation::default();
+        check(usual, "https://me:pw@h:1/a/2?b=3#c", "https://h:1/a/2?b=3#c");
+        check(usual, "https://h", "https://h");
+        check(usual, "/a?b", "/a?b");
+        check(usual, "", "");
+        check(usual, "https://h/a@b", "https://h/a@b");
+        check(ALL, "https://h1/a/2/x3y?b=3", "https://h1/a/?/??");
+        check(ALL, "https://h/a?", "https://h/a?");
+        check(ALL, "https://h/a#2", "https://h/a#2");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_does_no_harm(text in any::<String>()) {
+            for kind in ["sql", "redis", "memcached", "web"] {
+                let mut one = Span::new("n", TraceId::new(0, 1).unwrap(), SpanId::new(2).unwrap(), None);
+                (one.kind, one.resource) = (kind.into(), text.clone().into());
+                for key in ["db.statement", "redis.raw_command", "memcached.command", "http.url", "x"] {
+                    one.meta.insert(key, text.clone());
+                }
+                span(&mut one, ALL);
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! All that turns facts into outgoing data, side by side: the stages and the queues that they end in. The
+//! engine decides when; here is only what.
+
+use std::sync::Arc;
+
+use model::{Chunk, LogLine, Metric, RequestId, Span, TracerInfo, UnixNanos, keys};
+
+use crate::batches::Batches;
+use crate::boot::{Boot, Context, Verdict};
+use crate::drops::{Drops, Reason};
+use crate::enhanced;
+use crate::invocation::Invocation;
+use crate::io::Settings;
+use crate::labels::Labels;
+use crate::log::LogStage;
+use crate::metric::MetricStage;
+use crate::mode::Mode;
+use crate::root;
+use crate::trace::{Sifted, TraceStage};
+
+/// Which facts of an invocation may still come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    All,
+    /// Only what libraries tell: Lambda is silent.
+    Calls,
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Stages {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) traces: TraceStage,
+    pub(crate) metrics: MetricStage,
+    pub(crate) logs: LogStage,
+    pub(crate) batches: Batches,
+    pub(crate) drops: Drops,
+    enhanced_metrics: bool,
+    seed: u64,
+}
+
+impl Stages {
+    pub(crate) fn new(settings: &Settings, mode: Mode) -> Self {
+        let labels = Arc::new(Labels::new(settings));
+        Self {
+            traces: TraceStage::new(Arc::clone(&labels), settings.trace_rules.clone()),
+            labels,
+            metrics: MetricStage::new(settings.batch_bytes),
+            logs: LogStage::new(settings.logs, mode),
+            batches: Batches::new(settings.batch_bytes),
+            drops: Drops::default(),
+            enhanced_metrics: settings.enhanced_metrics,
+            seed: settings.seed,
+        }
+    }
+
+    /// Something is here that was not sent.
+    pub(crate) fn has_data(&mut self) -> bool {
+        !self.metrics.is_empty() || model::Signal::ALL.into_iter().any(|signal| self.batches.has(signal))
+    }
+
+    /// Takes a tracer's chunks, but for those with a load span, which the cold start may need: gives those,
+    /// and the placeholders.
+    pub(crate) fn chunks(
+        &mut self,
+        now: UnixNanos,
+        tracer: &TracerInfo,
+        chunks: Vec<Chunk>,
+    ) -> (Vec<Chunk>, Vec<Span>) {
+        let (mut loads, mut ready, mut all_placeholders) = (Vec::new(), Vec::new(), Vec::new());
+        for chunk in chunks {
+            let Sifted { chunk, placeholders } = self.traces.sift(chunk);
+            all_placeholders.extend(placeholders);
+            let has_load = chunk.spans.iter().any(|span| span.name == keys::spans::LOAD);
+            if has_load { loads.push(chunk) } else { ready.push(chunk) }
+        }
+        self.send_chunks(now, tracer, ready);
+        (loads, all_placeholders)
+    }
+
+    /// Takes chunks that are as they will be sent, but for the tags of the function.
+    pub(crate) fn send_chunks(&mut self, now: UnixNanos, tracer: &TracerInfo, chunks: Vec<Chunk>) {
+        for payload in self.traces.dress(now, tracer, chunks) {
+            self.batches.push_traces(payload, &mut self.drops);
+        }
+    }
+
+    /// Takes a metric made here.
+    pub(crate) fn own_metric(&mut self, now: UnixNanos, metric: Metric) {
+        if self.enhanced_metrics {
+            self.metrics.accept_own(now, metric, &mut self.drops);
+        }
+    }
+
+    /// Takes a printed line; gives whose it is, if it tells that memory ran out.
+    pub(crate) fn line(&mut self, time: UnixNanos, line: LogLine) -> Option<RequestId> {
+        let fatal = crate::log::tells_out_of_memory(line.as_str());
+        self.logs.line(time, line).filter(|_| fatal)
+    }
+
+    /// Takes what can be derived from an invocation's facts. Gives where its span hangs, when that is made.
+    pub(crate) fn derive(
+        &mut self,
+        now: UnixNanos,
+        invocation: &mut Invocation,
+        verdict: Verdict,
+        more: More,
+    ) -> Option<Context> {
+        for metric in enhanced::derive(invocation, verdict, self.labels.price, more == More::Nothing) {
+            self.own_metric(now, metric);
+        }
+        let is_due = match more {
+            More::Nothing => invocation.has_calls() || invocation.placeholder.is_some(),
+            More::Calls => invocation.has_calls() && invocation.is_settled(now, true),
+            More::All => invocation.has_calls() && invocation.is_settled(now, false),
+        };
+        if !is_due || invocation.given.root {
+            return None;
+        }
+        invocation.given.root = true;
+        let root = root::assemble(invocation, verdict, &self.labels, self.seed, now);
+        invocation.forget_details();
+        self.send_chunks(now, &TracerInfo::default(), vec![Chunk { spans: root.spans }]);
+        Some(root.context)
+    }
+
+    /// Takes what can be derived from the initialisation's facts.
+    pub(crate) fn derive_boot(&mut self, now: UnixNanos, boot: &mut Boot, closing: bool) {
+        if let Some(metric) = boot.take_init_duration(closing) {
+            self.own_metric(now, metric);
+        }
+        if let Some((tracer, chunk)) = boot.take_cold_start(&self.labels, closing) {
+            self.send_chunks(now, &tracer, vec![chunk]);
+        }
+    }
+
+    /// Counts a span that came too late to be of use.
+    pub(crate) fn drop_late_span(&mut self) {
+        self.drops.add("traces", Reason::Late, 1);
+    }
+
+    /// Moves the entries that the log stage has ready to their queue.
+    pub(crate) fn queue_logs(&mut self) {
+        for log in self.logs.take(&self.labels) {
+            self.batches.push_log(log, &mut self.drops);
+        }
+    }
+
+    /// Moves the metrics that the metric stage holds to their queues, and with them what was dropped.
+    pub(crate) fn queue_metrics(&mut self, now: UnixNanos) {
+        let told: Vec<Metric> = self.drops.take().collect();
+        for metric in told {
+            self.metrics.accept_own(now, metric, &mut self.drops);
+        }
+        let (series, sketches) = self.metrics.take(&self.labels);
+        for one in series {
+            self.batches.push_series(one, &mut self.drops);
+        }
+        for one in sketches {
+            self.batches.push_sketches(one, &mut self.drops);
+        }
+    }
+
+    /// Tells of the sandbox's end.
+    pub(crate) fn shutdown_metrics(&mut self, now: UnixNanos, unused: bool) {
+        let one = |name: &'static str| Metric { time: Some(now), ..Metric::distribution(name, 1.0) };
+        self.own_metric(now, one(keys::metrics::SHUTDOWNS));
+        if unused {
+            self.own_metric(now, one(keys::metrics::UNUSED_INIT));
+        }
+    }
+}

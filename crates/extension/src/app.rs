@@ -1,0 +1,178 @@
+//! The order of a start: sockets, registration, subscription, the first `/event/next`. Nothing slow stands
+//! before that: no TLS, no name lookups, no secrets.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use engine::{Engine, TraceRules};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use crate::config::{Config, shorten};
+use crate::driver::{Driver, now};
+use crate::extensions_api::{self, ExtensionsApi};
+use crate::function::Function;
+use crate::inbox::Inbox;
+use crate::log;
+use crate::sinks::Sinks;
+use crate::sources::http::{Listener, serve};
+use crate::sources::{dogstatsd, lifecycle, telemetry, traces};
+use crate::tls::Tls;
+
+const BACKLOG: u32 = 256;
+
+/// The process with its sockets bound. A socket that could not be bound is missing, and what it is for is
+/// off.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    lifecycle: Option<TcpListener>,
+    traces: Option<TcpListener>,
+    traces_unix: Option<UnixListener>,
+    dogstatsd: Option<UdpSocket>,
+    telemetry: Option<TcpListener>,
+}
+
+/// Why the process cannot do its work at all.
+#[derive(Debug)]
+pub enum Fatal {
+    /// `AWS_LAMBDA_RUNTIME_API` is not set: this is no Lambda.
+    NoLambda,
+    /// Lambda did not take the registration.
+    Register(String),
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLambda => {
+                write!(
+                    f,
+                    "AWS_LAMBDA_RUNTIME_API is not set; this program is started by AWS Lambda as an extension"
+                )
+            }
+            Self::Register(why) => write!(f, "the Extensions API does not take the registration: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+impl App {
+    /// Binds the sockets. Has to be called within a tokio runtime.
+    pub fn bind(config: Config) -> Self {
+        let local = |port| (port != 0).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        // Lambda delivers telemetry to the host `sandbox`, which is not 127.0.0.1.
+        let any = |port| (port != 0).then_some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        Self {
+            lifecycle: bound(
+                "lifecycle calls",
+                "DD_LAMBDA_LIFECYCLE_PORT",
+                local(config.lifecycle_port),
+                tcp,
+            ),
+            traces: bound("traces", "DD_APM_RECEIVER_PORT", local(config.traces_port), tcp),
+            traces_unix: bound("traces", "DD_APM_RECEIVER_SOCKET", config.traces_socket.as_deref(), unix),
+            dogstatsd: bound("metrics", "DD_DOGSTATSD_PORT", local(config.dogstatsd_port), dogstatsd::bind),
+            telemetry: bound("telemetry", "DD_LAMBDA_TELEMETRY_PORT", any(config.telemetry_port), tcp),
+            config,
+        }
+    }
+
+    /// Registers and works until the sandbox ends. Has to be awaited on a `LocalRuntime`.
+    ///
+    /// # Errors
+    /// Only before the registration; after it nothing ends the process but Lambda.
+    pub async fn run(self) -> Result<(), Fatal> {
+        let Self { config, lifecycle, traces, traces_unix, dogstatsd, telemetry } = self;
+        let address = config.lambda.runtime_api.clone().ok_or(Fatal::NoLambda)?;
+        let mut api = ExtensionsApi::new(address);
+        let registration = api.register(&config.lambda.extension_name).await.map_err(Fatal::Register)?;
+        let function = Function::new(&config, registration.function_name, registration.account_id);
+        let seed = getrandom::u64().unwrap_or_else(|_| now().as_nanos());
+        let engine = Engine::new(function.settings(&config, seed), now());
+        let inbox = Rc::new(Inbox::default());
+
+        let traces_source = Rc::new(traces::Traces::new(inbox.clone(), &config, &function.name));
+        for listener in traces.map(Listener::Tcp).into_iter().chain(traces_unix.map(Listener::Unix)) {
+            spawn_local(serve(listener, traces_source.clone()));
+        }
+        if let Some(listener) = lifecycle {
+            let source =
+                lifecycle::Lifecycle::new(inbox.clone(), function.for_trigger(), config.trigger.clone());
+            spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
+        }
+        if let Some(socket) = dogstatsd {
+            spawn_local(dogstatsd::serve(socket, inbox.clone()));
+        }
+        if let Some(listener) = telemetry {
+            spawn_local(serve(Listener::Tcp(listener), Rc::new(telemetry::Telemetry::new(inbox.clone()))));
+            if let Err(why) = api.subscribe(config.telemetry_port, config.logs()).await {
+                log::error(format_args!(
+                    "no telemetry: {why}. Logs and most of the enhanced metrics will be missing"
+                ));
+            }
+        }
+        let (next, asked) = mpsc::unbounded_channel();
+        spawn_local(extensions_api::events(api, asked, inbox.clone()));
+        let sinks = Sinks::new(&config, Rc::new(Tls::new(config.tls_cert_file.clone())), inbox.clone());
+        spawn_local(report_unusable(config.trace_rules));
+        Driver { engine, inbox, sinks, next }.run().await;
+        Ok(())
+    }
+}
+
+/// Tells of expressions that cannot be used: once the driver has asked for the first event and waits for it.
+async fn report_unusable(rules: TraceRules) {
+    tokio::task::yield_now().await;
+    for (pattern, why) in rules.unusable() {
+        let pattern = shorten(&pattern);
+        log::error(format_args!(
+            "a setting DD_APM_… has the regular expression {pattern:?}, which has no effect: {why}"
+        ));
+    }
+}
+
+/// Binds one socket; a failure is reported and leaves the source off.
+fn bound<A: fmt::Debug + Copy, S>(
+    what: &str,
+    setting: &str,
+    address: Option<A>,
+    bind: impl FnOnce(A) -> io::Result<S>,
+) -> Option<S> {
+    let address = address?;
+    bind(address)
+        .inspect_err(|error| {
+            log::error(format_args!(
+                "cannot listen for {what} on {address:?}: {error}. They are not taken; see {setting}"
+            ));
+        })
+        .ok()
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A socket file that a process left behind is replaced, one that is answered is not.
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    let is_left_behind = || {
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+        is_socket && std::os::unix::net::UnixStream::connect(path).is_err()
+    };
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind() => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}

@@ -1,0 +1,107 @@
+//! The one loop: facts from the inbox into the engine, effects out of it to whoever carries them out.
+//!
+//! Between invocations nothing is pending but `/event/next` and the listeners, so the process sleeps without
+//! a timer.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use engine::{Effect, Engine, Input};
+use model::UnixNanos;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use crate::inbox::{Arrival, Inbox};
+use crate::sinks::Sinks;
+use crate::sources;
+
+/// Bytes of data that are read before control is looked at again, and then the rest of one body.
+const DATA_AT_ONCE: usize = 1 << 20;
+
+/// The timer's own resolution: waiting for less is spinning.
+const MIN_WAIT: Duration = Duration::from_millis(1);
+
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) inbox: Rc<Inbox>,
+    pub(crate) sinks: Sinks,
+    /// To the task that asks the Extensions API for the next event.
+    pub(crate) next: mpsc::UnboundedSender<()>,
+}
+
+impl Driver {
+    /// Runs until the engine says that it is over.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if self.carry_out() {
+                return;
+            }
+            // Whoever was woken gets a turn even when the inbox is never empty.
+            yield_now().await;
+            match self.engine.deadline() {
+                None => self.inbox.arrived().await,
+                Some(deadline) => {
+                    let left = deadline.since(now()).max(MIN_WAIT);
+                    // Elapsed or not is seen below, by the clock.
+                    let _ = timeout(left, self.inbox.arrived()).await;
+                }
+            }
+            self.take_in();
+            if self.engine.deadline().is_some_and(|deadline| deadline <= now()) {
+                self.engine.tick(now());
+            }
+        }
+    }
+
+    /// Carries out all that the engine wants; `true` when that is to leave.
+    fn carry_out(&mut self) -> bool {
+        while let Some(effect) = self.engine.poll() {
+            match effect {
+                // The task lives as long as the process: a failed send cannot be.
+                Effect::Next => drop(self.next.send(())),
+                Effect::Send { id, batch, deadline } => self.sinks.send(id, batch, deadline),
+                Effect::Exit => return true,
+            }
+        }
+        false
+    }
+
+    /// Tells the engine what waits: all control, then a good deal of data, so that what arrived before the
+    /// end of an invocation was told is part of its flush.
+    fn take_in(&mut self) {
+        while let Some(arrival) = self.inbox.take_control() {
+            self.open(arrival);
+        }
+        let mut left = DATA_AT_ONCE;
+        while left > 0
+            && let Some(arrival) = self.inbox.take_data()
+        {
+            left = left.saturating_sub(arrival.cost());
+            self.open(arrival);
+        }
+        while let Some(dropped) = self.inbox.take_dropped() {
+            self.engine.handle(now(), dropped);
+        }
+    }
+
+    fn open(&mut self, arrival: Arrival) {
+        let fact = match arrival {
+            Arrival::Fact(fact) => Some(fact),
+            Arrival::Telemetry(body) => sources::telemetry::decode(&body, &self.inbox),
+            Arrival::Traces(sent) => sources::traces::decode(sent, &self.inbox),
+            Arrival::Stats(stats) => Some(Input::Stats(stats)),
+            Arrival::Forward(forward) => Some(Input::Forward(forward)),
+            Arrival::Metrics(metrics) => Some(Input::Metrics(metrics)),
+        };
+        if let Some(fact) = fact {
+            self.engine.handle(now(), fact);
+        }
+    }
+}
+
+/// The wall clock, which is what Lambda's deadlines are told in.
+pub(crate) fn now() -> UnixNanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

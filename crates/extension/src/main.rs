@@ -1,0 +1,39 @@
+//! `datadog-agent`: the extension's process, as Lambda starts it from `/opt/extensions`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use extension::{App, Config, log};
+use tokio::runtime::{Builder, LocalOptions};
+
+fn main() -> ExitCode {
+    let config = Config::from_env();
+    log::set_level(config.log_level);
+    for problem in &config.problems {
+        log::warn(format_args!("{problem}"));
+    }
+    // One thread does everything; another one exists only for the moment in which a host name is looked up.
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(1)
+        .thread_keep_alive(Duration::from_millis(1))
+        .build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log::error(format_args!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async { App::bind(config).run().await });
+    // Not waiting for a name lookup that hangs.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            log::error(format_args!("cannot run: {fatal}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Where data leaves: batches are encoded, split to what an intake takes, and sent within their deadline.
+//! What became of a batch goes back to the engine as a fact; nothing is retried here but a connection that
+//! turned out to be dead.
+
+mod forwards;
+mod intake;
+mod uplink;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engine::{Input, Outcome, SendId};
+use http_body_util::Full;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
+use model::{Batch, Signal, UnixNanos};
+use payload::{Compressor, Encoding, Endpoint};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::address::Address;
+use crate::config::{Config, shorten};
+use crate::connection::Failure;
+use crate::driver::now;
+use crate::inbox::Inbox;
+use crate::log::{self, Level};
+use crate::tls::Tls;
+use forwards::Forwards;
+use uplink::Uplink;
+
+const AGENT: &str = concat!("datadog-lambda-rs/", env!("CARGO_PKG_VERSION"));
+
+pub(crate) struct Sinks {
+    inbox: Rc<Inbox>,
+    /// One per signal, but for forwards.
+    sinks: Vec<(Signal, Rc<Sink>)>,
+    forwards: Rc<Forwards>,
+}
+
+/// Where one signal goes.
+struct Sink {
+    address: Address,
+    uplink: Rc<Uplink>,
+    /// `None`: there is no key, and nothing can be sent.
+    key: Option<HeaderValue>,
+    site: String,
+    /// Shared by all sinks: its working memory is large.
+    compressor: Rc<RefCell<Compressor>>,
+}
+
+/// A request's body as it goes out.
+#[derive(Clone)]
+struct Body {
+    bytes: Bytes,
+    encoding: Encoding,
+}
+
+/// What became of one request.
+enum Verdict {
+    Accepted,
+    /// Worth another try, later.
+    Later,
+    TooLarge,
+    Refused,
+}
+
+impl Sinks {
+    pub(crate) fn new(config: &Config, tls: Rc<Tls>, inbox: Rc<Inbox>) -> Self {
+        let key = config.api_key.as_deref().and_then(|key| HeaderValue::from_str(key).ok()).map(|mut key| {
+            key.set_sensitive(true);
+            key
+        });
+        if key.is_none() {
+            log::error(format_args!("DD_API_KEY is not set: nothing can be sent to Datadog"));
+        }
+        let compressor = Rc::new(RefCell::new(Compressor::new()));
+        let mut uplinks: Vec<Rc<Uplink>> = Vec::new();
+        let mut sinks = Vec::new();
+        for signal in Signal::ALL.into_iter().filter(|signal| *signal != Signal::Forwards) {
+            let address = intake::address(signal, config);
+            let known = uplinks.iter().find(|uplink| uplink.address().same_server(&address)).cloned();
+            let uplink = known.unwrap_or_else(|| {
+                let new = Rc::new(Uplink::new(address.clone(), tls.clone()));
+                uplinks.push(new.clone());
+                new
+            });
+            let (key, site, compressor) = (key.clone(), config.site.clone(), compressor.clone());
+            let sink = Sink { address, uplink, key, site, compressor };
+            sinks.push((signal, Rc::new(sink)));
+        }
+        let forwards = Rc::new(Forwards::new(config, key, tls, uplinks));
+        Self { inbox, sinks, forwards }
+    }
+
+    /// Sends a batch in a task of its own; its outcome is in the inbox not later than `deadline`.
+    pub(crate) fn send(&self, id: SendId, batch: Batch, deadline: UnixNanos) {
+        let inbox = self.inbox.clone();
+        if let Batch::Forwards(all) = batch {
+            let forwards = self.forwards.clone();
+            spawn_local(async move {
+                let outcome = forwards.deliver(all, deadline).await;
+                inbox.tell(Input::Sent { id, outcome });
+            });
+            return;
+        }
+        let Some((_, sink)) = self.sinks.iter().find(|(signal, _)| *signal == batch.signal()) else {
+            return inbox.tell(Input::Sent { id, outcome: Outcome::Retry(batch) });
+        };
+        let sink = sink.clone();
+        spawn_local(async move {
+            let outcome = sink.deliver(batch, deadline).await;
+            inbox.tell(Input::Sent { id, outcome });
+        });
+    }
+}
+
+impl Sink {
+    async fn deliver(&self, batch: Batch, deadline: UnixNanos) -> Outcome {
+        let Some(key) = &self.key else { return Outcome::Refused { weight: batch.weight() } };
+        let mut parts = self.pack(batch);
+        let mut refused = 0;
+        while let Some((part, body)) = parts.pop_front() {
+            // Also gives way when the deadline is over: whoever waits is answered first.
+            let verdict = timeout(deadline.since(now()), self.post(key, part.signal(), body.clone())).await;
+            match verdict.unwrap_or_else(|_| self.told(part.signal()).timed_out()) {
+                Verdict::Accepted => {}
+                Verdict::Refused => refused += part.weight(),
+                Verdict::TooLarge => {
+                    let weight = part.weight();
+                    let Some((first, rest)) = intake::halve(part) else {
+                        refused += weight;
+                        continue;
+                    };
+                    for part in self.pack(rest).into_iter().rev().chain(self.pack(first).into_iter().rev()) {
+                        parts.push_front(part);
+                    }
+                }
+                Verdict::Later => {
+                    parts.push_front((part, body));
+                    break;
+                }
+            }
+        }
+        let rest = parts.into_iter().map(|(part, _)| part).reduce(|mut all, part| {
+            // All are of one signal.
+            let _ = payload::append(&mut all, part);
+            all
+        });
+        match rest {
+            Some(rest) => Outcome::Retry(rest),
+            None if refused > 0 => Outcome::Refused { weight: refused },
+            None => Outcome::Accepted,
+        }
+    }
+
+    /// The batch as requests, each with the part of the batch that it carries.
+    fn pack(&self, batch: Batch) -> VecDeque<(Batch, Body)> {
+        let signal = batch.signal();
+        let payload::Packed { requests, oversized } = payload::pack(batch);
+        if oversized > 0 {
+            let text =
+                format_args!("{oversized} elements of {} are larger than the intake takes", signal.as_str());
+            log::seldom(Level::Warn, "oversized", text);
+        }
+        let wanted = payload::endpoint(signal).encoding;
+        let compressed = |body: &[u8]| {
+            let payload::Compressed { body, encoding } = self.compressor.borrow_mut().compress(body, wanted);
+            Body { bytes: Bytes::from(body.into_owned()), encoding }
+        };
+        requests.into_iter().map(|(part, body)| (part, compressed(&body))).collect()
+    }
+
+    async fn post(&self, key: &HeaderValue, signal: Signal, body: Body) -> Verdict {
+        match self.uplink.call(self.request(key, payload::endpoint(signal), body)).await {
+            Ok(reply) => self.told(signal).verdict(reply.status, &reply.body),
+            Err(error) => self.told(signal).unreachable(&error),
+        }
+    }
+
+    fn request(&self, key: &HeaderValue, endpoint: &Endpoint, body: Body) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body.bytes));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("{}{}", self.address.prefix, endpoint.path).parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::from_str(&self.address.authority()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert("dd-api-key", key.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(endpoint.content_type));
+        if let Some(encoding) = body.encoding.header() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        for (name, value) in endpoint.headers {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        request
+    }
+
+    fn told(&self, signal: Signal) -> Told<'_> {
+        Told { what: signal.as_str(), address: &self.address, site: &self.site }
+    }
+}
+
+/// Reads what a server says, and prints what the user has to know of it.
+struct Told<'a> {
+    /// What was sent.
+    what: &'static str,
+    address: &'a Address,
+    site: &'a str,
+}
+
+impl Told<'_> {
+    fn verdict(&self, status: StatusCode, body: &[u8]) -> Verdict {
+        let (what, server) = (self.what, self.address.authority());
+        let said = shorten(&String::from_utf8_lossy(body));
+        match status {
+            s if s.is_success() => Verdict::Accepted,
+            StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
+            s if s.is_server_error()
+                || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&s) =>
+            {
+                let text = format_args!("{server} answers {s} to {what}; tried again later");
+                log::seldom(Level::Warn, "later", text);
+                Verdict::Later
+            }
+            s @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                let site = self.site;
+                log::seldom(
+                    Level::Error,
+                    "key",
+                    format_args!(
+                        "{server} answers {s} to {what}, which are lost: check that DD_API_KEY is a valid key of \
+                         the site {site} (DD_SITE)"
+                    ),
+                );
+                Verdict::Refused
+            }
+            s => {
+                let text = format_args!("{server} answers {s} to {what}, which are lost: {said:?}");
+                log::seldom(Level::Error, "refused", text);
+                Verdict::Refused
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &Failure) -> Verdict {
+        let (what, server) = (self.what, self.address.authority());
+        let text = format_args!("cannot send {what} to {server}: {error}");
+        log::seldom(Level::Warn, "unreachable", text);
+        Verdict::Later
+    }
+
+    fn timed_out(&self) -> Verdict {
+        let (what, server) = (self.what, self.address.authority());
+        let text = format_args!("{server} did not answer to {what} in time; tried again later");
+        log::seldom(Level::Warn, "slow", text);
+        Verdict::Later
+    }
+}

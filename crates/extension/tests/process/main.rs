@@ -1,0 +1,39 @@
+//! The real process between a Lambda and a Datadog: what goes in is what tracers, clients and Lambda send,
+//! what comes out is read from a local intake.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test"
+)]
+
+mod agent;
+mod data;
+mod fake_lambda;
+mod faults;
+mod ports;
+mod records;
+mod rules;
+mod sandboxed;
+mod secure;
+mod start;
+mod tracers;
+
+use std::time::Instant;
+
+use intake::{Intake, State};
+
+use fake_lambda::PATIENCE;
+
+/// The settings that send everything to an intake.
+fn to(url: &str) -> [(&'static str, &str); 3] {
+    [("DD_DD_URL", url), ("DD_APM_DD_URL", url), ("DD_LOGS_CONFIG_LOGS_DD_URL", url)]
+}
+
+async fn arrives(intake: &Intake, what: &str, enough: impl FnMut(&State) -> bool) {
+    let arrived = intake.store().wait_until(enough, Instant::now() + PATIENCE).await;
+    assert!(arrived, "{what} did not arrive:\n{:#?}", intake.store().snapshot());
+}

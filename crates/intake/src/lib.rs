@@ -1,0 +1,115 @@
+//! A local Datadog: takes what an agent sends, decodes it, keeps it (bounded), answers questions about it, and
+//! fails when told to. For `dd-lambda` and for process tests; it has no accounts, no indexes and forgets
+//! everything when it stops.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use std::time::{Duration, Instant};
+//! let intake = intake::Intake::start().await?;
+//! println!("DD_DD_URL={0} DD_APM_DD_URL={0} DD_LOGS_CONFIG_LOGS_DD_URL={0}", intake.url());
+//! let deadline = Instant::now() + Duration::from_secs(5);
+//! let arrived = intake.store().wait_until(|state| state.counts().spans > 0, deadline).await;
+//! # let _ = arrived;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it takes
+//! `POST /api/v0.2/traces`, `/api/v2/series`, `/api/beta/sketches`, `/api/v2/logs`, with the content encodings
+//! that agents use or none, over HTTP/1.1 or HTTP/2 without TLS. Any other path is kept as a raw request. As at
+//! Datadog a request without `DD-API-KEY` is refused (401 for logs, 403 elsewhere), what cannot be read is
+//! answered 400, what is over the documented size 413, and the rest 202. Any key is good here.
+//!
+//! # Query API
+//! All answers are JSON. Trace ids are 32 hex digits, span ids decimal text, times RFC 3339 beside nanoseconds.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /local/state` | everything: see [`Snapshot`] |
+//! | `GET /local/traces` | all traces, each as a tree: spans depth first, with their `depth` |
+//! | `GET /local/traces/{id}` | one trace; `id` in hex (32 or 16 digits) or decimal (the low half); 404 |
+//! | `GET /local/logs?trace_id=&request_id=&function=` | log entries that match all that is given |
+//! | `GET /local/metrics?name=` | counts, gauges and distributions with their points; `name` is a prefix |
+//! | `GET /local/requests?errors=true` | every request: path, headers without the key, sizes, what went wrong |
+//! | `GET /local/wait?after=V&traces=N&spans=N&logs=N&points=N&requests=N&trace_id=ID&timeout_ms=N` | waits until something is newer than version `after` and at least so much has arrived: `{"satisfied", "version", "counts"}`; at most 60 s, 10 s when not given |
+//! | `POST /local/faults` `{"signal", "status" or "hang" or "close", "count"}` | the next `count` (1) requests, of one signal if given, are answered with `status`, never, or by closing the connection |
+//! | `GET /local/faults`, `DELETE /local/faults` | faults still to come; none |
+//! | `DELETE /local/state` | forgets all that arrived |
+
+mod decode;
+mod fault;
+mod id;
+mod log;
+mod metric;
+mod query;
+mod receive;
+mod request;
+mod serve;
+mod store;
+mod trace;
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+pub use fault::{Fault, FaultKind};
+pub use id::{parse_span_id, parse_trace_id};
+pub use log::{LogFilter, LogView};
+pub use metric::{MetricType, MetricView, Point, Value as MetricValue};
+pub use request::RequestView;
+pub use store::{Counts, Dropped, Limits, Snapshot, State, Store};
+pub use trace::{EventView, LinkView, Parent, SpanView, TraceView};
+
+use fault::Faults;
+use serve::Server;
+
+/// A running local Datadog. Dropping it closes its port and every connection.
+#[derive(Debug)]
+pub struct Intake {
+    store: Store,
+    faults: Faults,
+    server: Server,
+}
+
+impl Intake {
+    /// Listens on a free port of 127.0.0.1.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), Limits::default()).await
+    }
+
+    /// Listens where told, and holds as much as told.
+    pub async fn start_on(address: SocketAddr, limits: Limits) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let (store, faults) = (Store::new(limits), Faults::default());
+        let router = receive::router(store.clone(), faults.clone())
+            .merge(query::router(store.clone(), faults.clone()));
+        let server = Server::start(listener, router)?;
+        Ok(Self { store, faults, server })
+    }
+
+    /// `http://127.0.0.1:port`, without a slash at the end: what agents send to.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The query API alone, to be mounted in another server. It goes on answering after [`Intake::stop`].
+    pub fn router(&self) -> Router {
+        query::router(self.store.clone(), self.faults.clone())
+    }
+
+    /// Makes the next requests fail.
+    pub fn fail(&self, fault: Fault) {
+        self.faults.add(fault);
+    }
+
+    /// Closes the port and every connection at once, answered or not. What arrived stays in the store.
+    pub fn stop(&self) {
+        self.server.stop();
+    }
+}

@@ -1,0 +1,210 @@
+//! The query API under `/local`: see the head of this crate.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use model::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::fault::{Fault, FaultKind, Faults};
+use crate::id::parse_trace_id;
+use crate::log::LogFilter;
+use crate::store::{State, Store};
+
+/// Longest time that a client may wait in one request.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_WAIT_MS: u64 = 10_000;
+
+pub(crate) fn router(store: Store, faults: Faults) -> Router {
+    let faults = Router::new()
+        .route("/local/faults", get(list_faults).post(add_fault).delete(clear_faults))
+        .with_state(faults);
+    Router::new()
+        .route("/local/state", get(state).delete(clear))
+        .route("/local/traces", get(traces))
+        .route("/local/traces/{id}", get(trace))
+        .route("/local/logs", get(logs))
+        .route("/local/metrics", get(metrics))
+        .route("/local/requests", get(requests))
+        .route("/local/wait", get(wait))
+        .with_state(store)
+        .merge(faults)
+}
+
+async fn state(Shared(store): Shared<Store>) -> Response {
+    Json(store.snapshot()).into_response()
+}
+
+async fn clear(Shared(store): Shared<Store>) -> StatusCode {
+    store.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn traces(Shared(store): Shared<Store>) -> Response {
+    Json(store.read(State::traces)).into_response()
+}
+
+async fn trace(Shared(store): Shared<Store>, Path(id): Path<String>) -> Response {
+    let Some(id) = parse_trace_id(&id) else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            format!("{id:?} is no trace id: 32 hex digits, or a decimal number"),
+        );
+    };
+    match store.read(|state| state.trace(id)) {
+        Some(trace) => Json(trace).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, format!("no trace {id} has arrived")),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct LogQuery {
+    trace_id: Option<String>,
+    request_id: Option<String>,
+    function: Option<String>,
+}
+
+async fn logs(Shared(store): Shared<Store>, Query(query): Query<LogQuery>) -> Response {
+    let trace_id = match query.trace_id.as_deref().map(|id| (id, parse_trace_id(id))) {
+        Some((id, None)) => return refuse(StatusCode::BAD_REQUEST, format!("{id:?} is no trace id")),
+        Some((_, id)) => id,
+        None => None,
+    };
+    let filter = LogFilter { trace_id, request_id: query.request_id, function: query.function };
+    Json(store.read(|state| state.logs(&filter))).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct MetricQuery {
+    #[serde(default)]
+    name: String,
+}
+
+async fn metrics(Shared(store): Shared<Store>, Query(query): Query<MetricQuery>) -> Response {
+    Json(store.read(|state| state.metrics(&query.name))).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestQuery {
+    #[serde(default)]
+    errors: bool,
+}
+
+async fn requests(Shared(store): Shared<Store>, Query(query): Query<RequestQuery>) -> Response {
+    Json(store.read(|state| state.requests(query.errors))).into_response()
+}
+
+/// All that is given must hold.
+#[derive(Debug, Default, Deserialize)]
+struct WaitQuery {
+    after: Option<u64>,
+    traces: Option<usize>,
+    spans: Option<u64>,
+    logs: Option<u64>,
+    points: Option<u64>,
+    requests: Option<u64>,
+    trace_id: Option<String>,
+    timeout_ms: Option<u64>,
+}
+
+async fn wait(Shared(store): Shared<Store>, Query(query): Query<WaitQuery>) -> Response {
+    let trace_id = query.trace_id.as_deref().and_then(parse_trace_id);
+    if trace_id.is_none() && query.trace_id.is_some() {
+        return refuse(StatusCode::BAD_REQUEST, "trace_id is no trace id");
+    }
+    let wait = Duration::from_millis(query.timeout_ms.unwrap_or(DEFAULT_WAIT_MS)).min(MAX_WAIT);
+    let least = |asked: Option<u64>, there: u64| asked.is_none_or(|asked| there >= asked);
+    let enough = |state: &State| {
+        let counts = state.counts();
+        query.after.is_none_or(|after| state.version() > after)
+            && least(query.spans, counts.spans)
+            && least(query.logs, counts.logs)
+            && least(query.points, counts.points)
+            && least(query.requests, counts.requests)
+            && query.traces.is_none_or(|asked| state.trace_count() >= asked)
+            && trace_id.is_none_or(|id| state.trace(id).is_some())
+    };
+    let satisfied = store.wait_until(enough, Instant::now() + wait).await;
+    let (version, counts) = store.read(|state| (state.version(), state.counts()));
+    Json(json!({ "satisfied": satisfied, "version": version, "counts": counts })).into_response()
+}
+
+/// How a fault is written, both ways.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FaultForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hang: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    close: bool,
+    count: Option<u32>,
+}
+
+impl FaultForm {
+    fn read(self) -> Result<Fault, String> {
+        let signal = match self.signal {
+            None => None,
+            Some(name) => match Signal::ALL.into_iter().find(|signal| signal.as_str() == name) {
+                None => return Err(format!("no signal {name:?}: traces, series, sketches or logs")),
+                found => found,
+            },
+        };
+        let kind = match (self.status, self.hang, self.close) {
+            (Some(status @ 200..=599), false, false) => FaultKind::Status(status),
+            (None, true, false) => FaultKind::Hang,
+            (None, false, true) => FaultKind::Close,
+            _ => {
+                return Err(
+                    r#"one of "status" (200 to 599), "hang": true, "close": true is needed"#.to_owned()
+                );
+            }
+        };
+        Ok(Fault { signal, kind, count: self.count.unwrap_or(1) })
+    }
+}
+
+impl From<Fault> for FaultForm {
+    fn from(fault: Fault) -> Self {
+        let (status, hang, close) = match fault.kind {
+            FaultKind::Status(status) => (Some(status), false, false),
+            FaultKind::Hang => (None, true, false),
+            FaultKind::Close => (None, false, true),
+        };
+        let signal = fault.signal.map(|signal| signal.as_str().to_owned());
+        Self { signal, status, hang, close, count: Some(fault.count) }
+    }
+}
+
+async fn list_faults(Shared(faults): Shared<Faults>) -> Response {
+    let all: Vec<FaultForm> = faults.all().into_iter().map(FaultForm::from).collect();
+    Json(all).into_response()
+}
+
+async fn add_fault(Shared(faults): Shared<Faults>, form: axum::body::Bytes) -> Response {
+    let form = serde_json::from_slice(&form).map_err(|why| why.to_string());
+    match form.and_then(FaultForm::read) {
+        Ok(fault) => {
+            faults.add(fault);
+            (StatusCode::CREATED, Json(FaultForm::from(fault))).into_response()
+        }
+        Err(why) => refuse(StatusCode::BAD_REQUEST, why),
+    }
+}
+
+async fn clear_faults(Shared(faults): Shared<Faults>) -> StatusCode {
+    faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": why.into() }))).into_response()
+}

@@ -1,0 +1,128 @@
+//! The side that agents talk to: every path that the query API does not have.
+
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use model::{Batch, Signal, UnixNanos};
+
+use crate::decode;
+use crate::fault::{FaultKind, Faults};
+use crate::request::RequestView;
+use crate::serve::CloseConnection;
+use crate::store::Store;
+
+/// Bytes of one request, packed. More than any Datadog intake takes.
+const MAX_BODY_BYTES: usize = 32 << 20;
+/// How long a request that is never answered is held at most.
+const HANG_LIMIT: Duration = Duration::from_secs(900);
+const API_KEY: &str = "dd-api-key";
+
+#[derive(Clone, Debug)]
+struct Context {
+    store: Store,
+    faults: Faults,
+}
+
+pub(crate) fn router(store: Store, faults: Faults) -> Router {
+    Router::new()
+        .fallback(receive)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Context { store, faults })
+}
+
+async fn receive(Shared(context): Shared<Context>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(body) => body,
+        // Cut off by the sender, or beyond the limit.
+        Err(why) => {
+            let view = view(&parts.method, &parts.uri, &parts.headers, &[]).answered(413);
+            context.store.record(view.failed(format!("the body could not be read: {why}")), None);
+            return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"errors":["Payload Too Large"]}"#);
+        }
+    };
+    let signal = (parts.method == Method::POST).then(|| decode::signal(parts.uri.path())).flatten();
+    let view = view(&parts.method, &parts.uri, &parts.headers, &body);
+    let view = match signal {
+        Some(signal) => view.of(signal),
+        None => view,
+    };
+    if let Some(fault) = context.faults.take(signal) {
+        return fail(fault, view, &context.store).await;
+    }
+    let (response, view, batch) = take(signal, view, &parts.headers, &body);
+    context.store.record(view, batch);
+    response
+}
+
+type Taken = (Response, RequestView, Option<Batch>);
+
+fn take(signal: Option<Signal>, view: RequestView, headers: &HeaderMap, body: &Bytes) -> Taken {
+    let Some(signal) = signal else {
+        let response = answer(StatusCode::ACCEPTED, "{}");
+        return (response, view.answered(202).previewing(body), None);
+    };
+    if headers.get(API_KEY).is_none_or(header::HeaderValue::is_empty) {
+        let status = match signal {
+            Signal::Logs => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::FORBIDDEN,
+        };
+        let response = answer(status, r#"{"errors":["Forbidden: no DD-API-KEY"]}"#);
+        return (response, view.answered(status.as_u16()).failed("no API key: header DD-API-KEY"), None);
+    }
+    let encoding = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap_or("?"));
+    match decode::decode(signal, encoding, body) {
+        Ok((batch, size)) => {
+            let view = RequestView { decoded_bytes: Some(size), ..view.answered(202) };
+            let said = match signal {
+                Signal::Series | Signal::Sketches => r#"{"errors":[]}"#,
+                _ => "{}",
+            };
+            (answer(StatusCode::ACCEPTED, said), view, Some(batch))
+        }
+        Err(decode::Refused { status, why, plain }) => {
+            let view = RequestView { decoded_bytes: plain.as_ref().map(Vec::len), ..view };
+            let view = view.previewing(plain.as_deref().unwrap_or(body));
+            let body = serde_json::json!({ "errors": [why] }).to_string();
+            (answer(status, body), view.answered(status.as_u16()).failed(why), None)
+        }
+    }
+}
+
+async fn fail(fault: FaultKind, view: RequestView, store: &Store) -> Response {
+    match fault {
+        FaultKind::Status(status) => {
+            store.record(view.answered(status).failed("a fault, as asked for: status"), None);
+            answer(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "{}")
+        }
+        FaultKind::Close => {
+            store.record(view.failed("a fault, as asked for: connection closed"), None);
+            close()
+        }
+        FaultKind::Hang => {
+            store.record(view.failed("a fault, as asked for: never answered"), None);
+            tokio::time::sleep(HANG_LIMIT).await;
+            close()
+        }
+    }
+}
+
+fn close() -> Response {
+    let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+    response.extensions_mut().insert(CloseConnection);
+    response
+}
+
+fn answer(status: StatusCode, body: impl Into<String>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+fn view(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> RequestView {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let view = RequestView::new(method.as_str(), uri.path(), headers, body, UnixNanos::default() + since);
+    RequestView { query: uri.query().map(str::to_owned), ..view }
+}

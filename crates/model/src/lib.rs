@@ -1,0 +1,29 @@
+//! The words that every other crate speaks: ids, time, spans, metrics, logs, tag keys, and what Lambda
+//! reports about itself. Plain data with no dependency, no clock, no IO and no wire format: `wire` and
+//! `payload` encode it, `propagation` and `trigger` derive it, `engine` and `platform` decide on it.
+
+mod ids;
+pub mod keys;
+mod log;
+mod metric;
+mod outgoing;
+mod record;
+mod sketch;
+mod span;
+mod tags;
+mod time;
+
+pub use ids::{Arn, RequestId, SpanId, TraceId};
+pub use log::{Log, LogLevel};
+pub use metric::{Metric, MetricKind};
+pub use outgoing::{
+    Batch, ClientStats, Forward, Series, SeriesKind, Signal, SketchSeries, TraceChunk, TracerPayload,
+};
+pub use record::{
+    InitReport, InitStart, InitializationType, InvocationReport, LogLine, Phase, PlatformSpan, Record,
+    RuntimeDone, Start, Status, TelemetryRecord,
+};
+pub use sketch::Sketch;
+pub use span::{Chunk, SamplingPriority, Span, SpanEvent, SpanLink, TracerInfo};
+pub use tags::{Tags, Text};
+pub use time::{Millis, UnixNanos};

@@ -1,0 +1,182 @@
+//! What a function and a local Lambda are made of: plain values, no side effects.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One function: what to run, beside which extensions, with which settings.
+///
+/// ```
+/// use sandbox::FunctionConfig;
+/// use std::time::Duration;
+///
+/// let config = FunctionConfig::new("orders", ["target/debug/orders"])
+///     .extension("target/debug/datadog-agent")
+///     .env("DD_ENV", "dev")
+///     .timeout(Duration::from_secs(5));
+/// assert_eq!(config.memory_mb, 128);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionConfig {
+    pub name: String,
+    /// The bootstrap and its arguments.
+    pub command: Vec<String>,
+    /// Executables, or folders whose files are taken in name order as Lambda does with `/opt/extensions`. The
+    /// file name is the extension's name.
+    pub extensions: Vec<PathBuf>,
+    /// The customer's variables: seen by the function and by the extensions. Names that Lambda reserves are
+    /// ignored.
+    pub env: Vec<(String, String)>,
+    /// Longest time of one invocation, handler and extensions together.
+    pub timeout: Duration,
+    /// Only reported, not enforced.
+    pub memory_mb: u32,
+    /// Where the function runs, and `LAMBDA_TASK_ROOT`; the folder of the bootstrap when not given.
+    pub working_dir: Option<PathBuf>,
+    /// `_HANDLER`.
+    pub handler: String,
+    pub version: String,
+    /// Longest time of an initialisation outside an invocation.
+    pub init_limit: Duration,
+    /// Sandboxes at a time, at least one; invocations beyond wait. One if the variables give fixed ports.
+    pub max_sandboxes: usize,
+    /// A sandbox that had nothing to do for this long is ended (SPINDOWN).
+    pub idle_limit: Duration,
+    /// How often an [`InvocationType::Event`](crate::InvocationType::Event) that failed is tried again.
+    pub retries: u32,
+    /// Wait before the first of them; twice as long before the second.
+    pub retry_delay: Duration,
+    /// Who is told of an event that failed every time.
+    pub on_failure: Option<Destination>,
+    /// Who is told of an event that succeeded.
+    pub on_success: Option<Destination>,
+}
+
+/// Who is told what became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Another function of the same Lambda, by name.
+    Function(String),
+    /// [`Lambda::event_records`](crate::Lambda::event_records).
+    Kept,
+}
+
+impl FunctionConfig {
+    /// A function with Lambda's defaults: 3 s, 128 MB, 10 s for its initialisation. At most 20 sandboxes, each for
+    /// ten minutes after its last invocation.
+    pub fn new<C: Into<String>>(name: impl Into<String>, command: impl IntoIterator<Item = C>) -> Self {
+        Self {
+            name: name.into(),
+            command: command.into_iter().map(Into::into).collect(),
+            extensions: Vec::new(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(3),
+            memory_mb: 128,
+            working_dir: None,
+            handler: "bootstrap".to_owned(),
+            version: "$LATEST".to_owned(),
+            init_limit: Duration::from_secs(10),
+            max_sandboxes: 20,
+            idle_limit: Duration::from_secs(600),
+            retries: 2,
+            retry_delay: Duration::from_secs(60),
+            on_failure: None,
+            on_success: None,
+        }
+    }
+
+    pub fn extension(mut self, path: impl Into<PathBuf>) -> Self {
+        self.extensions.push(path.into());
+        self
+    }
+
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub fn memory_mb(mut self, memory_mb: u32) -> Self {
+        self.memory_mb = memory_mb;
+        self
+    }
+
+    pub fn working_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.working_dir = Some(dir.into());
+        self
+    }
+
+    pub fn handler(mut self, handler: impl Into<String>) -> Self {
+        self.handler = handler.into();
+        self
+    }
+
+    pub fn init_limit(mut self, limit: Duration) -> Self {
+        self.init_limit = limit;
+        self
+    }
+
+    pub fn max_sandboxes(mut self, limit: usize) -> Self {
+        self.max_sandboxes = limit;
+        self
+    }
+
+    pub fn idle_limit(mut self, limit: Duration) -> Self {
+        self.idle_limit = limit;
+        self
+    }
+
+    /// How often an event that failed is tried again, and the wait before the first time.
+    pub fn retries(mut self, retries: u32, delay: Duration) -> Self {
+        (self.retries, self.retry_delay) = (retries, delay);
+        self
+    }
+
+    pub fn on_failure(mut self, destination: Destination) -> Self {
+        self.on_failure = Some(destination);
+        self
+    }
+
+    pub fn on_success(mut self, destination: Destination) -> Self {
+        self.on_success = Some(destination);
+        self
+    }
+
+    /// The folder that plays `/var/task`.
+    pub(crate) fn task_root(&self) -> PathBuf {
+        let beside = || self.command.first().map(Path::new).and_then(Path::parent);
+        match &self.working_dir {
+            Some(dir) => dir.clone(),
+            None => match beside() {
+                Some(dir) if !dir.as_os_str().is_empty() => dir.to_path_buf(),
+                _ => PathBuf::from("."),
+            },
+        }
+    }
+}
+
+/// What all functions of one local Lambda share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LambdaConfig {
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    /// The port of the Invoke API on 127.0.0.1; 0 for any free one.
+    pub port: u16,
+}
+
+impl Default for LambdaConfig {
+    fn default() -> Self {
+        Self { region: "us-east-1".to_owned(), account: "123456789012".to_owned(), port: 0 }
+    }
+}
+
+impl LambdaConfig {
+    pub(crate) fn arn(&self, function: &str) -> String {
+        let partition = model::Arn::partition_of(&self.region);
+        format!("arn:{partition}:lambda:{}:{}:function:{function}", self.region, self.account)
+    }
+}

@@ -1,0 +1,163 @@
+//! The variables that processes see.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
+
+use crate::config::{FunctionConfig, LambdaConfig};
+use crate::ports;
+
+/// Names whose values customers cannot set.
+const RESERVED: [&str; 22] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_METADATA_API",
+    "AWS_LAMBDA_METADATA_TOKEN",
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "_AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_PORT",
+];
+
+/// What the platform sets unless the customer does.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("LANG", "en_US.UTF-8"),
+    ("TZ", ":UTC"),
+    ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
+    (
+        "LD_LIBRARY_PATH",
+        "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+    ),
+];
+
+/// Variables in order; a later value wins.
+pub(crate) type Variables = Vec<(String, String)>;
+
+/// Where the sandbox is found by its processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) function: &'a FunctionConfig,
+    pub(crate) lambda: &'a LambdaConfig,
+    /// Of the Runtime API; the first of the sandbox's block.
+    pub(crate) port: u16,
+    /// The Invoke API.
+    pub(crate) endpoint: &'a str,
+    pub(crate) log_stream: &'a str,
+}
+
+impl Place<'_> {
+    /// What an extension sees: nothing of the handler, of the log stream or of X-Ray.
+    pub(crate) fn of_extension(&self) -> Variables {
+        let mut vars: Variables = Vec::new();
+        let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
+        for (name, value) in DEFAULTS {
+            set(name, value);
+        }
+        for (name, offset) in ports::SETTINGS {
+            // Two names for one port: given by one of them, it is meant by both.
+            let same = ports::SETTINGS.iter().filter(|(_, o)| *o == offset).map(|(name, _)| *name);
+            let given = same.filter_map(|name| self.given(name)).next_back();
+            set(name, given.unwrap_or(&self.port.saturating_add(offset).to_string()));
+        }
+        for (name, value) in &self.function.env {
+            // Lambda takes names that begin with a letter only.
+            if name.starts_with(|c: char| c.is_ascii_alphabetic()) && !RESERVED.contains(&name.as_str()) {
+                set(name, value);
+            }
+        }
+        set("AWS_ACCESS_KEY_ID", "ASIALOCALLOCALLOCAL0");
+        set("AWS_SECRET_ACCESS_KEY", "local");
+        set("AWS_SESSION_TOKEN", "local");
+        set("AWS_REGION", &self.lambda.region);
+        set("AWS_DEFAULT_REGION", &self.lambda.region);
+        set("AWS_LAMBDA_FUNCTION_NAME", &self.function.name);
+        set("AWS_LAMBDA_FUNCTION_VERSION", &self.function.version);
+        set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.function.memory_mb.to_string());
+        set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        set("AWS_LAMBDA_RUNTIME_API", &format!("127.0.0.1:{}", self.port));
+        vars
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
+        self.function.env.iter().rfind(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What the function sees.
+    pub(crate) fn of_function(&self) -> Variables {
+        let mut vars: Variables = Vec::new();
+        let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
+        // So that the SDK invokes functions here; https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        set("AWS_ENDPOINT_URL_LAMBDA", self.endpoint);
+        set("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+        set("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000");
+        set("AWS_LAMBDA_LOG_FORMAT", "Text");
+        vars.extend(self.of_extension());
+        let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
+        set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{}", self.function.name));
+        set("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream);
+        set("_HANDLER", &self.function.handler);
+        set("LAMBDA_TASK_ROOT", &self.function.task_root().to_string_lossy());
+        set("LAMBDA_RUNTIME_DIR", "/var/runtime");
+        set("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1");
+        set("_AWS_XRAY_DAEMON_PORT", "2000");
+        vars
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Variables};
+    use crate::config::{FunctionConfig, LambdaConfig};
+
+    fn value<'a>(vars: &'a Variables, name: &str) -> Option<&'a str> {
+        vars.iter().rfind(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    #[test]
+    fn customers_can_set_some_and_extensions_see_less() {
+        let function = FunctionConfig::new("orders", ["/srv/orders/bootstrap"])
+            .env("DD_ENV", "dev")
+            .env("DD_DOGSTATSD_PORT", "7")
+            .env("DD_APM_RECEIVER_PORT", "8")
+            .env("TZ", "Europe/Paris")
+            .env("AWS_REGION", "mars")
+            .env("_HANDLER", "mine");
+        let lambda = LambdaConfig::default();
+        let place = Place {
+            function: &function,
+            lambda: &lambda,
+            port: 13_000,
+            endpoint: "http://127.0.0.1:1",
+            log_stream: "2026/11/21/[$LATEST]0",
+        };
+        let (function, extension) = (place.of_function(), place.of_extension());
+        let check = |name: &str, in_function: Option<&str>, in_extension: Option<&str>| {
+            assert_eq!(value(&function, name), in_function, "{name} in the function");
+            assert_eq!(value(&extension, name), in_extension, "{name} in the extension");
+        };
+        check("DD_ENV", Some("dev"), Some("dev"));
+        check("DD_DOGSTATSD_PORT", Some("7"), Some("7"));
+        check("DD_APM_RECEIVER_PORT", Some("8"), Some("8"));
+        check("DD_TRACE_AGENT_PORT", Some("8"), Some("8"));
+        check("DD_LAMBDA_LIFECYCLE_PORT", Some("13003"), Some("13003"));
+        check("TZ", Some("Europe/Paris"), Some("Europe/Paris"));
+        check("AWS_REGION", Some("us-east-1"), Some("us-east-1"));
+        check("_HANDLER", Some("bootstrap"), None);
+        check("LAMBDA_TASK_ROOT", Some("/srv/orders"), None);
+        check("AWS_LAMBDA_LOG_STREAM_NAME", Some("2026/11/21/[$LATEST]0"), None);
+        check("AWS_ENDPOINT_URL_LAMBDA", Some("http://127.0.0.1:1"), None);
+        check("AWS_EXECUTION_ENV", None, None);
+        check("AWS_LAMBDA_RUNTIME_API", Some("127.0.0.1:13000"), Some("127.0.0.1:13000"));
+    }
+}

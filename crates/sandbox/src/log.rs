@@ -1,0 +1,114 @@
+//! The end of an invocation's log, as `X-Amz-Log-Result` carries it: what its processes printed between Lambda's own
+//! START, END and REPORT lines. Pure.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html>
+
+use std::fmt::Write as _;
+
+use model::{InvocationReport, Record, Status, TelemetryRecord};
+
+/// As much as Lambda gives. <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+const MAX_BYTES: usize = 4 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Tail(String);
+
+impl Tail {
+    pub(crate) fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+        let mut excess = self.0.len().saturating_sub(MAX_BYTES);
+        while !self.0.is_char_boundary(excess) {
+            excess += 1;
+        }
+        self.0.drain(..excess);
+    }
+
+    /// Begins anew with each invocation.
+    pub(crate) fn record(&mut self, record: &TelemetryRecord) {
+        match &record.record {
+            Record::Start(start) => {
+                self.0.clear();
+                let version = start.version.as_deref().unwrap_or("$LATEST");
+                self.line(&format!("START RequestId: {} Version: {version}", start.request_id));
+            }
+            Record::RuntimeDone(done) => self.line(&format!("END RequestId: {}", done.request_id)),
+            Record::Report(report) => self.line(&report_line(report)),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+fn report_line(report: &InvocationReport) -> String {
+    let mut line =
+        format!("REPORT RequestId: {}\tDuration: {:.2} ms\t", report.request_id, report.duration.get());
+    let mut field = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            // Writing to a string never fails.
+            let _ = write!(line, "{name}: {value}\t");
+        }
+    };
+    field("Billed Duration", report.billed_ms.map(|ms| format!("{ms} ms")));
+    field("Memory Size", report.memory_size_mb.map(|mb| format!("{mb} MB")));
+    field("Max Memory Used", report.max_memory_used_mb.map(|mb| format!("{mb} MB")));
+    field("Init Duration", report.init_duration.map(|ms| format!("{:.2} ms", ms.get())));
+    let failed = report.status.as_ref().filter(|status| **status != Status::Success);
+    field("Status", failed.map(|status| status.as_str().to_owned()));
+    field("Error Type", report.error_type.as_ref().map(ToString::to_string));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_BYTES, Tail};
+    use model::{InvocationReport, Millis, Record, RequestId, Start, Status, TelemetryRecord, UnixNanos};
+
+    fn tell(tail: &mut Tail, record: Record) {
+        tail.record(&TelemetryRecord { time: UnixNanos::default(), record });
+    }
+
+    fn start(tail: &mut Tail, id: &str) {
+        let request_id = RequestId::new(id).unwrap();
+        tell(tail, Record::Start(Start { request_id, version: None, trace_header: None }));
+    }
+
+    #[test]
+    fn it_is_what_came_between_start_and_report() {
+        let mut tail = Tail::default();
+        tail.line("before");
+        start(&mut tail, "a");
+        tail.line("hello");
+        let report = InvocationReport {
+            request_id: RequestId::new("a").unwrap(),
+            status: Some(Status::Timeout),
+            error_type: None,
+            duration: Millis::new(1.234).unwrap(),
+            billed_ms: Some(2),
+            memory_size_mb: Some(128),
+            max_memory_used_mb: Some(40),
+            init_duration: Millis::new(5.0),
+            restore_duration: None,
+            spans: Vec::new(),
+        };
+        tell(&mut tail, Record::Report(report));
+        let expect = "START RequestId: a Version: $LATEST\nhello\nREPORT RequestId: a\tDuration: 1.23 ms\t\
+                      Billed Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 40 MB\tInit Duration: 5.00 ms\t\
+                      Status: timeout\t\n";
+        assert_eq!(tail.text(), expect);
+    }
+
+    #[test]
+    fn only_the_end_is_kept() {
+        let mut tail = Tail::default();
+        start(&mut tail, "a");
+        for _ in 0..3 {
+            tail.line(&"é".repeat(1000));
+        }
+        let text = tail.text();
+        assert!(text.len() <= MAX_BYTES && text.len() > MAX_BYTES - 4, "{}", text.len());
+        assert!(text.starts_with('é') && text.ends_with("é\n"));
+    }
+}

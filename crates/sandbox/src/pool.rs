@@ -1,0 +1,243 @@
+//! All sandboxes of one function. One task owns them: it asks [`Fleet`] which of them takes an invocation, opens and
+//! closes them, and ends when all are gone. Used by [`crate::Lambda`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::serve::ListenerExt as _;
+use model::{RequestId, UnixNanos};
+use platform::{Config, EnvironmentId, Fleet, FleetEffect, FleetInput, Invocation, Mode, Platform, Scaling};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::api::{About, Api};
+use crate::clock::Clock;
+use crate::config::{FunctionConfig, LambdaConfig};
+use crate::driver::{Caller, Driver, INBOX, Message, Notices, Site};
+use crate::environment::Place;
+use crate::ids;
+use crate::leash::Leash;
+use crate::ports::{self, PortBlock};
+use crate::timeline::Timeline;
+
+/// What a pool is told from outside.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Invoke { invocation: Invocation, caller: Caller },
+    Shutdown,
+}
+
+/// All that it takes to make a sandbox of a function.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) function: FunctionConfig,
+    pub(crate) lambda: LambdaConfig,
+    /// The Invoke API.
+    pub(crate) endpoint: String,
+    /// By name, in the order in which they start.
+    pub(crate) extensions: Vec<(Arc<str>, PathBuf)>,
+    pub(crate) clock: Clock,
+    pub(crate) timeline: Timeline,
+    pub(crate) leash: Leash,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    blueprint: Blueprint,
+    fleet: Fleet,
+    inbox: mpsc::Receiver<Ask>,
+    /// What drivers tell: two facts per invocation, so never many.
+    notices: mpsc::UnboundedReceiver<FleetInput>,
+    sender: mpsc::UnboundedSender<FleetInput>,
+    sandboxes: BTreeMap<EnvironmentId, Sandbox>,
+    /// One task per sandbox, which ends with it. Dropping them ends them.
+    tasks: JoinSet<()>,
+    /// Of invocations that no sandbox has yet.
+    callers: HashMap<RequestId, Caller>,
+}
+
+#[derive(Debug)]
+struct Sandbox {
+    inbox: mpsc::Sender<Message>,
+    task: tokio::task::Id,
+}
+
+impl Pool {
+    pub(crate) fn new(blueprint: Blueprint, inbox: mpsc::Receiver<Ask>) -> Self {
+        let (sender, notices) = mpsc::unbounded_channel();
+        let function = &blueprint.function;
+        // Ports that are given cannot be had twice.
+        let fixed = function.env.iter().any(|(name, _)| ports::SETTINGS.iter().any(|(n, _)| n == name));
+        let scaling = Scaling {
+            limit: if fixed { 1 } else { function.max_sandboxes },
+            idle_limit: function.idle_limit,
+        };
+        Self {
+            blueprint,
+            fleet: Fleet::new(scaling),
+            inbox,
+            notices,
+            sender,
+            sandboxes: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            callers: HashMap::new(),
+        }
+    }
+
+    /// Runs until it was shut down and no sandbox is left.
+    pub(crate) async fn run(mut self) {
+        while !self.fleet.is_gone() {
+            let due = self.fleet.deadline();
+            let wake = self.blueprint.clock.instant(due.unwrap_or(UnixNanos(u64::MAX / 2)));
+            let fact = tokio::select! {
+                // A caller who was answered and invokes again must find the sandbox as it is.
+                biased;
+                notice = self.notices.recv() => notice,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended.map_or_else(|e| e.id(), |(id, ())| id))
+                }
+                ask = self.inbox.recv() => Some(self.asked(ask)),
+                () = tokio::time::sleep_until(wake), if due.is_some() => None,
+            };
+            let now = self.blueprint.clock.now();
+            if let Some(fact) = fact {
+                self.fleet.handle(now, fact);
+            }
+            self.fleet.tick(now);
+            self.carry_out(now).await;
+        }
+    }
+
+    fn asked(&mut self, ask: Option<Ask>) -> FleetInput {
+        match ask {
+            Some(Ask::Invoke { invocation, caller }) => {
+                self.callers.insert(invocation.request_id.clone(), caller);
+                FleetInput::Invoke(invocation)
+            }
+            Some(Ask::Shutdown) | None => FleetInput::Shutdown,
+        }
+    }
+
+    fn ended(&mut self, task: tokio::task::Id) -> Option<FleetInput> {
+        let id = self.sandboxes.iter().find(|(_, s)| s.task == task).map(|(id, _)| *id)?;
+        self.sandboxes.remove(&id);
+        Some(FleetInput::Ended(id))
+    }
+
+    async fn carry_out(&mut self, now: UnixNanos) {
+        while let Some(effect) = self.fleet.poll() {
+            match effect {
+                FleetEffect::Open { environment, invocation } => match self.open(environment) {
+                    Ok(()) => self.assign(environment, invocation).await,
+                    Err(e) => {
+                        let reason = format!("no port for another sandbox: {e}");
+                        let failed = FleetInput::OpenFailed { environment, invocation, reason };
+                        self.fleet.handle(now, failed);
+                    }
+                },
+                FleetEffect::Assign { environment, invocation } => self.assign(environment, invocation).await,
+                FleetEffect::Close(environment) => self.tell(environment, Message::Shutdown).await,
+                FleetEffect::Answer { request_id, answer } => {
+                    if let Some(caller) = self.callers.remove(&request_id) {
+                        caller.answer(answer, None);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn assign(&mut self, environment: EnvironmentId, invocation: Invocation) {
+        if let Some(caller) = self.callers.remove(&invocation.request_id) {
+            self.tell(environment, Message::Invoke { invocation, caller }).await;
+        }
+    }
+
+    /// A driver always takes what it is told, and soon: it never waits for us.
+    async fn tell(&self, environment: EnvironmentId, message: Message) {
+        if let Some(sandbox) = self.sandboxes.get(&environment) {
+            let _ = sandbox.inbox.send(message).await;
+        }
+    }
+
+    /// Makes a sandbox: its API listens, its machine waits for an invocation.
+    fn open(&mut self, environment: EnvironmentId) -> io::Result<()> {
+        let block = PortBlock::take()?;
+        block.listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(block.listener)?;
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let blueprint = &self.blueprint;
+        let (site, platform) = blueprint.site(block.first);
+        let api = Api::new(sender.clone(), blueprint.about(), blueprint.clock);
+        let notices = Notices { environment, sender: self.sender.clone() };
+        let driver = Driver::new(site, platform, inbox, sender.clone(), notices);
+        let task = self.tasks.spawn(async move {
+            tokio::select! {
+                () = driver.run() => {}
+                () = serve(listener, api.router()) => {}
+            }
+        });
+        self.sandboxes.insert(environment, Sandbox { inbox: sender, task: task.id() });
+        Ok(())
+    }
+}
+
+impl Blueprint {
+    fn site(&self, port: u16) -> (Site, Platform) {
+        let (function, clock) = (&self.function, self.clock);
+        let sandbox = ids::environment();
+        let date = clock.now().to_rfc3339_millis();
+        let date = date.split('T').next().unwrap_or_default().replace('-', "/");
+        let place = Place {
+            function,
+            lambda: &self.lambda,
+            port,
+            endpoint: &self.endpoint,
+            log_stream: &format!("{date}/[{}]{sandbox}", function.version),
+        };
+        let platform = Platform::new(Config {
+            mode: Mode::OnDemand,
+            function_name: function.name.clone().into(),
+            function_version: function.version.clone().into(),
+            extensions: self.extensions.iter().map(|(name, _)| name.clone()).collect(),
+            timeout: function.timeout,
+            init_limit: function.init_limit,
+            memory_mb: u64::from(function.memory_mb),
+        });
+        let site = Site {
+            function: function.name.as_str().into(),
+            sandbox: sandbox.into(),
+            command: function.command.clone(),
+            dir: function.task_root(),
+            function_vars: place.of_function(),
+            extensions: self.extensions.clone(),
+            extension_vars: place.of_extension(),
+            json_logs: function.env.iter().any(|(n, v)| n == "AWS_LAMBDA_LOG_FORMAT" && v == "JSON"),
+            clock,
+            timeline: self.timeline.clone(),
+            leash: self.leash.clone(),
+        };
+        (site, platform)
+    }
+
+    fn about(&self) -> About {
+        About {
+            function_name: self.function.name.clone(),
+            function_version: self.function.version.clone(),
+            handler: self.function.handler.clone(),
+            account: self.lambda.account.clone(),
+        }
+    }
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, router: axum::Router) {
+    let listener = listener.tap_io(|stream| {
+        // Without it each answer may wait 40 ms for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+    });
+    // Only ends by being dropped: accept errors are retried inside.
+    let _ = axum::serve(listener, router).await;
+}

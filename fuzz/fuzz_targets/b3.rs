@@ -1,0 +1,7 @@
+//! Any values of the headers of the style `b3`.
+#![no_main]
+
+#[path = "../../crates/propagation/tests/checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::header(propagation::Style::B3, bytes));
