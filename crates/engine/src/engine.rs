@@ -130,7 +130,7 @@ impl Engine {
         let answers =
             |until: UnixNanos| self.stages.batches.last_deadline().map_or(until, |last| last.min(until));
         match self.lifecycle.phase() {
-            Phase::Waiting => flush::idle_end(self.telemetry, self.idle_since),
+            Phase::Waiting => flush::idle_end(self.idle_since),
             Phase::Running { deadline } => Some(self.end_of_live(deadline)),
             Phase::Draining { until, .. } => Some(until),
             Phase::Flushing { until } | Phase::Leaving { until } => Some(answers(until)),
@@ -145,8 +145,7 @@ impl Engine {
         while let Some(event) = self.due()
             && self.enter(event)
         {}
-        let idle_end =
-            flush::idle_end(self.telemetry, self.idle_since).filter(|_| self.lifecycle.is_waiting());
+        let idle_end = flush::idle_end(self.idle_since).filter(|_| self.lifecycle.is_waiting());
         if idle_end.is_some_and(|end| self.now >= end) {
             self.begin_flush(self.now + self.flush.timeout());
         }

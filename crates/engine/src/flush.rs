@@ -24,7 +24,8 @@ pub(crate) const CALL_GRACE: Duration = Duration::from_millis(20);
 const SILENCE: Duration = Duration::from_millis(500);
 /// How long reports are waited for at SHUTDOWN.
 pub(crate) const DRAIN: Duration = Duration::from_millis(100);
-/// How long data may wait for company where no Telemetry API tells the end of invocations.
+/// How long data may wait for company while nothing runs that we know of. A sandbox that is not frozen for so
+/// long works all the same: telemetry is late, or does not exist.
 const IDLE: Duration = Duration::from_secs(1);
 /// What a try may cost after a failure.
 const SHORT: Duration = Duration::from_millis(200);
@@ -82,9 +83,9 @@ pub(crate) fn end_of(
     end.min(last)
 }
 
-/// When data that nobody will ask for has to go: only where no telemetry tells the end of invocations.
-pub(crate) fn idle_end(telemetry: Telemetry, data_since: Option<UnixNanos>) -> Option<UnixNanos> {
-    (telemetry == Telemetry::Silent).then_some(data_since? + IDLE)
+/// When data has to go that came while no invocation runs that we know of.
+pub(crate) fn idle_end(data_since: Option<UnixNanos>) -> Option<UnixNanos> {
+    Some(data_since? + IDLE)
 }
 
 /// What a signal may send in a flush.

@@ -171,6 +171,24 @@ fn without_telemetry_next_is_asked_all_the_same() {
 }
 
 /// cargo-lambda tells a deadline of zero.
+/// Half a second without a word is taken for silence for ever; then telemetry comes, and what it ends must not
+/// wait for another invocation, which there may never be.
+#[test]
+fn telemetry_that_was_taken_for_silent_and_comes_late_loses_nothing() {
+    check_with(
+        bare(),
+        "10 invoke r1
+         700 traces a/b:work:thing
+         710 start r1
+         720 done r1 success 25
+         5000 tick",
+        "0 next
+         510 next
+         1700 send #0 traces until 6700
+         span a/b work thing 700+1 [_top_level=1]",
+    );
+}
+
 #[test]
 fn a_deadline_of_the_past_is_none() {
     let mut world = World::new(bare());

@@ -105,7 +105,9 @@ fn lines_that_wait_for_a_start_are_bounded_and_not_lost() {
 fn metrics_are_put_together() {
     check_with(
         bare(),
-        "0 metric a:1:2|c|#x:1,y,x:1
+        "0 invoke r1 deadline=60000
+         0 metric a:1:2|c|#x:1,y,x:1
+         1 start r1
          1 metric a:3|c|#y,x:1
          2 metric a:1|c|@0.5
          3 metric g:9|g
