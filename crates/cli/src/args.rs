@@ -1,17 +1,26 @@
 //! The command line.
 
+mod functions;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use functions::FunctionArgs;
 
 /// Run AWS Lambda functions with the Datadog extension on your own machine, and see what Datadog would see.
 ///
 /// No AWS account, no Datadog account, no network: a local Lambda runs the real processes, a local Datadog
 /// takes what they send. What arrives is shown on a web page, and as JSON under /local/state of its address.
 #[derive(Debug, Parser)]
-#[command(name = "dd-lambda", version, arg_required_else_help = true)]
+#[command(
+    name = "dd-lambda",
+    version,
+    arg_required_else_help = true,
+    after_help = "Begin with `dd-lambda demo`. What your machine lacks, `dd-lambda doctor` says. Colours are off where \
+        NO_COLOR is set."
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,6 +30,15 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Demo(DemoArgs),
     Dev(DevArgs),
+    Invoke(InvokeArgs),
+    Replay(ReplayArgs),
+    Run(RunArgs),
+    Intake(IntakeArgs),
+    Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    /// The inside of a sandbox that has namespaces of its own. Started by dd-lambda itself.
+    #[command(hide = true)]
+    Inside,
 }
 
 /// Build and run the example functions, and show one connected trace.
@@ -50,79 +68,184 @@ pub(crate) struct DemoArgs {
     pub(crate) kill_intake_after: Option<u64>,
 }
 
-/// Run your own functions with the extension beside them.
+/// Run your own functions with the extension beside them, and rebuild them when you edit.
 ///
-/// Each function is a program that speaks the Lambda Runtime API, such as one built with lambda_runtime. Lambda
-/// starts it at its first invocation, and so does this: invoke it with `--event`, or with the AWS command line
-/// at the address that is printed.
+/// Each function is a program that speaks the Lambda Runtime API, such as one built with lambda_runtime, or a
+/// package that cargo builds to one. Lambda starts it at its first invocation, and so does this: invoke it with
+/// `--event`, or with the AWS command line at the address that is printed.
+///
+/// A function given by its package is built again when one of its sources changes; a function given by its
+/// program is swapped when the program changes. An invocation that runs comes to its end in the old one, the
+/// next is answered by the new one. Invocations are kept in .dd-lambda: see `dd-lambda replay`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  dd-lambda dev --function orders=target/debug/orders\n  \
+#[command(
+    after_help = "Examples:\n  dd-lambda dev --package orders-worker       build it, run it, rebuild it on every edit\n  \
+    dd-lambda dev --function orders=target/debug/orders\n  \
+    dd-lambda dev --function orders=./bootstrap --layer agent.zip --no-extension\n  \
     dd-lambda dev --function orders=target/debug/orders --event order.json --invoke orders --exit\n  \
     aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name orders \\\n    \
-    --cli-binary-format raw-in-base64-out --payload '{}' /dev/stdout")]
+    --cli-binary-format raw-in-base64-out --payload '{}' /dev/stdout"
+)]
 pub(crate) struct DevArgs {
-    /// A function: its name, and the program that is its bootstrap. May be given more than once
-    #[arg(long = "function", value_name = "NAME=PROGRAM", required = true, value_parser = function)]
-    pub(crate) functions: Vec<(String, PathBuf)>,
-    /// The extension's program [default: datadog-agent beside dd-lambda]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) extension: Option<PathBuf>,
-    /// Run the functions without an extension
-    #[arg(long, conflicts_with = "extension")]
-    pub(crate) no_extension: bool,
-    /// A variable that every function sees. May be given more than once
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    pub(crate) env: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) functions: FunctionArgs,
     /// A file with a JSON event to invoke a function with; - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) event: Option<PathBuf>,
     /// The function to invoke with the event [default: the first]
     #[arg(long, value_name = "NAME", requires = "event")]
     pub(crate) invoke: Option<String>,
-    /// Longest time of one invocation, in seconds
-    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) timeout: Duration,
     /// End after the event's invocation instead of serving until Ctrl-C
     #[arg(long, requires = "event")]
     pub(crate) exit: bool,
+    /// Also watch this file or folder. May be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub(crate) watch: Vec<PathBuf>,
+    /// Do not rebuild and do not swap
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) no_watch: bool,
     /// The port of the web page on 127.0.0.1; 0 for any free one
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) port: u16,
+    /// The port of the Invoke API on 127.0.0.1; 0 for any free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub(crate) invoke_port: u16,
+}
+
+/// Invoke a function once, and see its answer, its log and its traces.
+///
+/// The answer goes to standard output, alone; the end of the log and the traces go to standard error. A built-in
+/// sample of an event source is dated now and carries the context of a caller, whose span is the root of the
+/// trace that you see.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 the function answered, 1 it failed or could not run, 2 wrong arguments.\n\n\
+    Examples:\n  dd-lambda invoke --package orders-worker --sample sqs\n  \
+    dd-lambda invoke --function orders=./bootstrap --event order.json\n  \
+    echo '{\"id\":7}' | dd-lambda invoke --function orders=./bootstrap --event -\n  \
+    dd-lambda invoke --function orders=./bootstrap --sample http-api --json | jq .answer\n  \
+    dd-lambda invoke --samples                     what samples there are"
+)]
+pub(crate) struct InvokeArgs {
+    #[command(flatten)]
+    pub(crate) functions: Option<FunctionArgs>,
+    /// A file with a JSON event; - for standard input [default: {}]
+    #[arg(long, value_name = "FILE", conflicts_with = "sample")]
+    pub(crate) event: Option<PathBuf>,
+    /// A built-in event of this source
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) sample: Option<String>,
+    /// List the built-in events
+    #[arg(long)]
+    pub(crate) samples: bool,
+    /// Print the event that would be sent, and do not invoke
+    #[arg(long)]
+    pub(crate) show_event: bool,
+    /// The function to invoke [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) invoke: Option<String>,
+    /// Print the answer, the log and what the intake received as one JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Invoke again what was invoked under `dd-lambda dev`: same function, same event, same context.
+///
+/// `dev` keeps its last 200 invocations in .dd-lambda of the folder in which it runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dd-lambda replay                the last invocation again\n  \
+    dd-lambda replay --list         what there is\n  \
+    dd-lambda replay 59f3           the one whose request id begins so\n  \
+    dd-lambda replay --event        only its event, to be edited")]
+pub(crate) struct ReplayArgs {
+    /// The request id, or its beginning [default: the last]
+    pub(crate) id: Option<String>,
+    /// List what was recorded, newest last
+    #[arg(long, conflicts_with_all = ["id", "event"])]
+    pub(crate) list: bool,
+    /// Print the event instead of invoking
+    #[arg(long)]
+    pub(crate) event: bool,
+    /// The folder in which `dev` ran
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run a scenario file: functions, events, faults, and what has to come of them.
+///
+/// A scenario says which functions run beside which layers with which settings, which events they get, what goes
+/// wrong on purpose, and what has to be found: answers, spans, logs, metrics, counts. All of it is described, with
+/// an example of each, in docs/scenarios.md.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 all is as expected, 1 something is not (it is said what), 2 the scenario or the \
+    arguments are wrong.\n\n\
+    Examples:\n  dd-lambda run scenario.toml\n  \
+    dd-lambda run scenarios/*.toml\n  \
+    dd-lambda run scenario.toml --json | jq .failures"
+)]
+pub(crate) struct RunArgs {
+    /// The scenario files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// Print one JSON document per scenario on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print what the functions and extensions print, also when all is as expected
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// Run the local Datadog alone: point an agent at it, and see what it sends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0; with --strict 1 when a request was not as Datadog wants it.\n\n\
+    Examples:\n  dd-lambda intake --port 8080\n  \
+    dd-lambda intake --port 8080 --json          every request as a line of JSON\n  \
+    DD_DD_URL=http://127.0.0.1:8080 DD_APM_DD_URL=http://127.0.0.1:8080 \\\n    \
+    DD_LOGS_CONFIG_LOGS_DD_URL=http://127.0.0.1:8080 datadog-agent")]
+pub(crate) struct IntakeArgs {
+    /// The port of the intake on 127.0.0.1; 0 for any free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// The port of the web page on 127.0.0.1; 0 for any free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub(crate) page_port: u16,
+    /// End with status 1 when any request was refused
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// End after this many requests instead of at Ctrl-C
+    #[arg(long, value_name = "REQUESTS")]
+    pub(crate) requests: Option<u64>,
+    /// Print a line of JSON for each request on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say what this machine lacks, and which feature needs it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0 all that is required is there, 1 something required is not.\n\n\
+    Examples:\n  dd-lambda doctor\n  dd-lambda doctor --json | jq '.[] | select(.found | not)'")]
+pub(crate) struct DoctorArgs {
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print what a shell needs to complete these commands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  source <(dd-lambda completions bash)\n  \
+    dd-lambda completions zsh > ~/.zfunc/_dd-lambda\n  \
+    dd-lambda completions fish > ~/.config/fish/completions/dd-lambda.fish")]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// `cargo demo -- --exit` arrives as `demo -- --exit`: the separator was meant for cargo.
 pub(crate) fn without_separator(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     args.enumerate().filter(|(at, arg)| *at != 2 || arg != "--").map(|(_, arg)| arg)
-}
-
-fn function(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, path) = text.split_once('=').ok_or("write it as name=path/to/program")?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        return Err("a function's name has 1 to 64 letters, digits, - and _".to_owned());
-    }
-    let path = PathBuf::from(path);
-    match path.canonicalize() {
-        Ok(path) if path.is_file() => Ok((name.to_owned(), path)),
-        Ok(_) => Err(format!("{} is a folder: name the program in it", path.display())),
-        Err(why) => Err(format!("no program at {}: {why}; is it built?", path.display())),
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write it as NAME=value")?;
-    if name.is_empty() {
-        Err("the name is empty".to_owned())
-    } else {
-        Ok((name.to_owned(), value.to_owned()))
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(secs) if secs > 0.0 && secs <= 900.0 => Ok(Duration::from_secs_f64(secs)),
-        _ => Err("a number of seconds, above 0 and up to 900".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -159,7 +282,31 @@ mod tests {
         check("dd-lambda dev --function x", "name=path/to/program");
         check("dd-lambda dev --function x=/none", "is it built?");
         check("dd-lambda dev --function x=/", "is a folder");
+        check("dd-lambda dev --package a.b=c", "letters, digits");
         check("dd-lambda dev --function x=/bin/sh --timeout 0", "above 0");
         check("dd-lambda dev --function x=/bin/sh --exit", "--event");
+        check("dd-lambda run", "<FILE>");
+        check("dd-lambda completions tcsh", "bash");
+    }
+
+    #[test]
+    fn functions_are_programs_and_packages() {
+        let line = "dd-lambda dev --function a=/bin/sh --package b --package c=d --memory 64 --no-extension";
+        let Command::Dev(args) = parse(line).unwrap().command else { panic!("{line}") };
+        let specs = args.functions.specs();
+        let names: Vec<_> = specs.iter().map(|spec| format!("{} {:?}", spec.name, spec.program)).collect();
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[1..], [r#"b Package("b")"#, r#"c Package("d")"#]);
+        assert_eq!(specs[0].memory_mb, Some(64));
+    }
+
+    #[test]
+    fn every_command_teaches() {
+        for command in Args::command().get_subcommands_mut().filter(|c| !c.is_hide_set()) {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{name} has no example");
+            assert!(help.contains("dd-lambda ") || help.contains("cargo "), "{name}");
+        }
     }
 }

@@ -36,6 +36,11 @@ impl Caller {
         Self::new(service, "aws.sqs.send", resource, "http", now)
     }
 
+    /// Whoever sends a built-in sample.
+    pub(crate) fn of_sample(now: UnixNanos) -> Self {
+        Self::new("sample-caller", "sample.call", "a built-in event", "http", now)
+    }
+
     /// Ids as Datadog's tracers make them: the high half begins with the second, the rest is random.
     fn new(
         service: &'static str,

@@ -1,35 +1,33 @@
-//! `dd-lambda dev`: runs functions given on the command line, invokes one with an event file, serves the page.
+//! `dd-lambda dev`: runs functions given on the command line, invokes one with an event file, serves the page, builds
+//! and swaps a function whose sources change, and keeps what was invoked for `dd-lambda replay`.
 
-use std::io::{Read, Write};
+use std::convert::Infallible;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use sandbox::{FunctionConfig, Lambda};
+use sandbox::Lambda;
 
 use crate::args::DevArgs;
+use crate::event::read_event;
+use crate::function::{Ready, Spec};
+use crate::journal::Journal;
 use crate::run::{Answer, Stack, follow, interrupted, say};
 use crate::terminal::{Paint, columns};
 use crate::units::duration;
-use crate::{INTERRUPTED, environment, report};
-
-const AGENT: &str = "datadog-agent";
-/// Largest event that Lambda takes.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const MAX_EVENT_BYTES: u64 = 6 << 20;
+use crate::watch::{self, Fingerprint};
+use crate::{INTERRUPTED, report, workspace};
 
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
-    let event = read_event(&args)?;
-    let extension = extension(&args)?;
+    let specs = args.functions.specs();
+    let event = event(&args, &specs)?;
+    let folder = std::env::current_dir().context("the current folder")?;
+    let ready = Ready::prepare(specs, &folder).await?;
     let stack = Stack::start("dev", args.port).await?;
-    let functions = args.functions.iter().map(|(name, path)| {
-        let function = FunctionConfig::new(name, [path.to_string_lossy()]).timeout(args.timeout);
-        let function = environment::connect(function, extension.as_deref(), &stack.intake);
-        args.env.iter().fold(function, |function, (name, value)| function.env(name, value))
-    });
-    let lambda = stack.host(functions.collect()).await?;
-    introduce(&args, &stack, &lambda, extension.as_deref());
+    let lambda = stack.host_on(ready.configs(&stack.intake, &folder), args.invoke_port).await?;
+    introduce(&ready, &stack, &lambda);
     let work = async {
         let answer = invoke(&lambda, event).await?;
         if !args.exit {
@@ -38,11 +36,15 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         }
         anyhow::Ok(answer)
     };
+    let mut journal = Journal::open(&folder);
     let answer = tokio::select! {
         answer = work => answer?,
         () = interrupted() => None,
         never = follow(&lambda) => match never {},
+        never = keep_fresh(&args, &ready, &folder, &lambda) => match never {},
+        never = keep(&mut journal, &ready, &lambda) => match never {},
     };
+    keep_new(&mut journal, &ready, &lambda);
     tokio::select! {
         () = stack.shut_down(&lambda) => {}
         never = follow(&lambda) => match never {},
@@ -55,16 +57,19 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn introduce(args: &DevArgs, stack: &Stack, lambda: &Arc<Lambda>, extension: Option<&Path>) {
-    for (name, path) in &args.functions {
-        say("function", &format!("{name}  {}", path.display()));
+fn introduce(ready: &Ready, stack: &Stack, lambda: &Arc<Lambda>) {
+    let mut name = "";
+    let mut extension = None;
+    for (function, program, path) in ready.told() {
+        say("function", &format!("{function}  {program}"));
+        name = if name.is_empty() { function } else { name };
+        extension = extension.or(path);
     }
     match extension {
         Some(path) => say("extension", &path.display().to_string()),
-        None => say("extension", "none: nothing will be sent"),
+        None => say("extension", "none, but for those of layers"),
     }
     say("page", &Paint::stderr().bold(&stack.page_url));
-    let name = args.functions.first().map(|(name, _)| name.as_str()).unwrap_or_default();
     say(
         "invoke",
         &format!(
@@ -79,60 +84,139 @@ fn introduce(args: &DevArgs, stack: &Stack, lambda: &Arc<Lambda>, extension: Opt
 async fn invoke(lambda: &Lambda, event: Option<(String, String)>) -> anyhow::Result<Option<Answer>> {
     let Some((function, event)) = event else { return Ok(None) };
     let answer = Answer::of(lambda, "event", &function, event).await;
-    let paint = Paint::stderr();
-    let mark = match &answer.function_error {
-        None => paint.green("answered"),
-        Some(error) => paint.red(&format!("failed ({error})")),
-    };
-    say("invoked", &format!("{function}  {mark} in {}", duration(answer.took_ns)));
+    answer.tell();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", answer.payload).context("standard output")?;
     Ok(Some(answer))
 }
 
-/// Which function is invoked with what.
-fn read_event(args: &DevArgs) -> anyhow::Result<Option<(String, String)>> {
-    let Some(path) = &args.event else { return Ok(None) };
-    let names: Vec<_> = args.functions.iter().map(|(name, _)| name.as_str()).collect();
-    let function = match args.invoke.as_deref() {
-        Some(name) if !names.contains(&name) => {
-            bail!("--invoke {name}: there is no such function; there is {}", names.join(", "));
-        }
-        Some(name) => name,
-        None => names.first().copied().unwrap_or_default(),
-    };
-    let mut event = String::new();
-    let file: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).with_context(|| format!("--event {}", path.display()))?)
-    };
-    let read = file.take(MAX_EVENT_BYTES + 1).read_to_string(&mut event);
-    let size = read.with_context(|| format!("--event {}", path.display()))?;
-    if size as u64 > MAX_EVENT_BYTES {
-        bail!("--event {}: Lambda takes events of up to {MAX_EVENT_BYTES} bytes", path.display());
+impl Answer {
+    /// Says on standard error how it went.
+    pub(crate) fn tell(&self) {
+        let paint = Paint::stderr();
+        let mark = match &self.function_error {
+            None => paint.green("answered"),
+            Some(error) => paint.red(&format!("failed ({error})")),
+        };
+        say("invoked", &format!("{}  {mark} in {}", self.function, duration(self.took_ns)));
     }
-    if let Err(why) = serde_json::from_str::<serde::de::IgnoredAny>(&event) {
-        bail!("--event {} is not JSON: {why}", path.display());
-    }
-    Ok(Some((function.to_owned(), event)))
 }
 
-/// The extension that was named, or the one beside this program.
-fn extension(args: &DevArgs) -> anyhow::Result<Option<PathBuf>> {
-    if args.no_extension {
-        return Ok(None);
+/// Which function is invoked with what.
+fn event(args: &DevArgs, specs: &[Spec]) -> anyhow::Result<Option<(String, String)>> {
+    let Some(path) = &args.event else { return Ok(None) };
+    let function = chosen(specs, args.invoke.as_deref())?;
+    Ok(Some((function, read_event(path)?)))
+}
+
+/// The function that was named, or the first.
+pub(crate) fn chosen(specs: &[Spec], name: Option<&str>) -> anyhow::Result<String> {
+    let names: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    match name {
+        Some(name) if !names.contains(&name) => {
+            bail!("--invoke {name}: there is no such function; there is {}", names.join(", "))
+        }
+        Some(name) => Ok(name.to_owned()),
+        None => Ok(names.first().copied().unwrap_or_default().to_owned()),
     }
-    let path = match &args.extension {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("where this program is")?.with_file_name(AGENT),
-    };
-    match path.canonicalize() {
-        Ok(path) if path.is_file() => Ok(Some(path)),
-        _ => bail!(
-            "no extension at {}: build it with `cargo build -p extension`, name it with --extension, or do without \
-             it with --no-extension",
-            path.display()
-        ),
+}
+
+/// Builds and swaps what changes, for as long as it is polled.
+async fn keep_fresh(args: &DevArgs, ready: &Ready, folder: &Path, lambda: &Lambda) -> Infallible {
+    let all = ready.sources(folder).into_iter().map(|(name, package, mut files)| {
+        files.extend(args.watch.iter().map(|path| folder.join(path)));
+        Fresh { name, package, seen: Fingerprint::of(&files), files }
+    });
+    let mut all: Vec<_> = if args.no_watch { Vec::new() } else { all.collect() };
+    loop {
+        let Some((at, path)) = first_change(&mut all).await else { return std::future::pending().await };
+        if let Some(function) = all.get_mut(at) {
+            function.swap(&path, folder, lambda).await;
+        }
+    }
+}
+
+/// A function, and its files as they were when it was made.
+#[derive(Debug)]
+struct Fresh {
+    name: String,
+    package: Option<String>,
+    files: Vec<PathBuf>,
+    seen: Fingerprint,
+}
+
+/// Which of them changes first, and by which file; `None` when there is nothing to watch.
+async fn first_change(all: &mut [Fresh]) -> Option<(usize, PathBuf)> {
+    let mut waits: Vec<_> =
+        all.iter().map(|function| Box::pin(watch::change(&function.files, &function.seen))).collect();
+    if waits.is_empty() {
+        return None;
+    }
+    let (at, (path, now)) = std::future::poll_fn(|cx| {
+        for (at, wait) in waits.iter_mut().enumerate() {
+            if let std::task::Poll::Ready(change) = wait.as_mut().poll(cx) {
+                return std::task::Poll::Ready((at, change));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+    drop(waits);
+    // As they are before the build: what is edited while it runs is built next.
+    all.get_mut(at)?.seen = now;
+    Some((at, path))
+}
+
+impl Fresh {
+    async fn swap(&mut self, path: &Path, folder: &Path, lambda: &Lambda) {
+        let paint = Paint::stderr();
+        if let Some(package) = &self.package {
+            say("building", &format!("{}: {} changed", self.name, path.display()));
+            match workspace::build_programs(folder, &[package]).await {
+                Ok(built) => {
+                    if let Some(built) = built.get(package) {
+                        let command = [built.program.to_string_lossy().into_owned()];
+                        self.learn(workspace::sources(&command, &built.manifest));
+                    }
+                }
+                Err(why) => {
+                    say("not built", &paint.red(&format!("{why:#}; {} serves on as it was", self.name)));
+                    return;
+                }
+            }
+        }
+        if lambda.renew(&self.name).await {
+            say(
+                "swapped",
+                &paint.green(&format!("{}: the next invocation is answered by the new one", self.name)),
+            );
+        }
+    }
+
+    /// Watches sources that are new, too.
+    fn learn(&mut self, sources: Vec<PathBuf>) {
+        let new: Vec<_> = sources.into_iter().filter(|path| !self.files.contains(path)).collect();
+        self.seen.add_all(&new);
+        self.files.extend(new);
+    }
+}
+
+/// Keeps what is invoked, for as long as it is polled.
+async fn keep(journal: &mut Journal, ready: &Ready, lambda: &Lambda) -> Infallible {
+    let mut changes = lambda.watch();
+    loop {
+        keep_new(journal, ready, lambda);
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn keep_new(journal: &mut Journal, ready: &Ready, lambda: &Lambda) {
+    for invocation in lambda.recorded(journal.last_number()) {
+        let spec = ready.specs().find(|spec| spec.name == invocation.function);
+        if let Some(spec) = spec {
+            journal.add(spec, &invocation);
+        }
     }
 }

@@ -6,17 +6,28 @@ mod args;
 mod callers;
 mod demo;
 mod dev;
+mod doctor;
 mod environment;
+mod event;
+mod function;
+mod intake_alone;
+mod invoke;
+mod journal;
+mod layers;
 mod page;
 mod report;
 mod run;
+mod samples;
+mod scenario;
+mod temporary;
 mod terminal;
 mod units;
+mod watch;
 mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Args, Command};
 use crate::terminal::Paint;
@@ -33,6 +44,17 @@ fn main() -> ExitCode {
         match args.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Dev(args) => dev::run(args).await,
+            Command::Invoke(args) => invoke::run(args).await,
+            Command::Replay(args) => invoke::replay(args).await,
+            Command::Run(args) => scenario::run(args).await,
+            Command::Intake(args) => intake_alone::run(args).await,
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Completions(args) => {
+                let mut command = Args::command();
+                clap_complete::generate(args.shell, &mut command, "dd-lambda", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Inside => Ok(sandbox::inside()),
         }
     };
     runtime.block_on(work).unwrap_or_else(|why| failed(&why))

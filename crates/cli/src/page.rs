@@ -1,58 +1,104 @@
-//! The web page: three files that are part of the program. It asks `/local/…` of the address it came from, and
-//! nothing else. Beside the intake's query API there is `GET /local/run`: the functions, their invocations as the
-//! local Lambda saw them, and what the demo misses.
+//! The web page: files that are part of the program, and what it asks for beside the intake's query API. It asks
+//! `/local/…` of the address it came from, and nobody else.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /local/run` | the functions, their invocations as the local Lambda saw them, what the demo misses |
+//! | `GET /local/sandboxes` | every execution environment in short |
+//! | `GET /local/sandboxes/{id}` | one of them, cycle by cycle |
+//! | `GET /local/changes?run=N&store=V` | waits until there is something newer: the numbers to wait with next |
 
-use axum::extract::State;
-use axum::http::header;
+mod files;
+mod journal;
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use intake::Store;
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::run::Board;
+use journal::Environment;
 
-const HTML: &str = include_str!("page/index.html");
-const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/page.js");
+/// How long a question for changes is held at most.
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// No script, style, image or request from or to anywhere else, whatever a log line holds.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(crate) fn router(board: Board) -> Router {
+#[derive(Clone, Debug)]
+struct Page {
+    board: Board,
+    store: Store,
+}
+
+pub(crate) fn router(board: Board, store: Store) -> Router {
     Router::new()
-        .route("/", get(|| async { file("text/html; charset=utf-8", HTML) }))
-        .route("/style.css", get(|| async { file("text/css; charset=utf-8", STYLE) }))
-        .route("/page.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/", get(|| file(Path("index.html".to_owned()))))
+        .route("/page/{*name}", get(file))
         .route("/local/run", get(run))
-        .with_state(board)
+        .route("/local/sandboxes", get(sandboxes))
+        .route("/local/sandboxes/{id}", get(sandbox))
+        .route("/local/changes", get(changes))
+        .with_state(Page { board, store })
 }
 
-async fn run(State(board): State<Board>) -> Response {
-    Json(board.run()).into_response()
-}
-
-fn file(kind: &'static str, text: &'static str) -> Response {
+async fn file(Path(name): Path<String>) -> Response {
+    let Some(found) = files::find(&name) else {
+        return (StatusCode::NOT_FOUND, "the page has no such file").into_response();
+    };
     let headers = [
-        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_TYPE, found.kind),
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, text).into_response()
+    (headers, found.text).into_response()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{HTML, SCRIPT, STYLE};
+async fn run(State(page): State<Page>) -> Response {
+    Json(page.board.run()).into_response()
+}
 
-    #[test]
-    fn the_page_asks_nobody_else() {
-        let text = HTML.replace("http://www.w3.org/2000/svg", "") + STYLE + SCRIPT;
-        for elsewhere in ["http:", "https:", "//cdn", "@import", "url("] {
-            assert!(!text.contains(elsewhere), "{elsewhere}");
-        }
-        // What arrived is text, whatever it holds.
-        for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
-            assert!(!SCRIPT.contains(markup), "{markup}");
+async fn sandboxes(State(page): State<Page>) -> Response {
+    let all = journal::environments(&page.board.timeline());
+    Json(all.into_iter().map(Environment::in_short).collect::<Vec<_>>()).into_response()
+}
+
+async fn sandbox(State(page): State<Page>, Path(id): Path<String>) -> Response {
+    let events: Vec<_> = page.board.timeline().into_iter().filter(|event| *event.sandbox == id).collect();
+    match journal::environments(&events).pop() {
+        Some(environment) => Json(environment).into_response(),
+        None => {
+            let why = json!({ "error": format!("no execution environment {id} is remembered") });
+            (StatusCode::NOT_FOUND, Json(why)).into_response()
         }
     }
+}
+
+/// What the page has seen.
+#[derive(Debug, Default, Deserialize)]
+struct Seen {
+    #[serde(default)]
+    run: u64,
+    #[serde(default)]
+    store: u64,
+}
+
+async fn changes(State(page): State<Page>, Query(seen): Query<Seen>) -> Response {
+    let deadline = Instant::now() + MAX_WAIT;
+    let moved = async { page.board.newer(seen.run).await };
+    tokio::select! {
+        _ = moved => {}
+        _ = page.store.wait_until(|state| state.version() != seen.store, deadline) => {}
+    }
+    let run = page.board.newer(0).await;
+    Json(json!({ "run": run, "store": page.store.read(intake::State::version) })).into_response()
 }

@@ -1,6 +1,6 @@
 //! What `demo` and `dev` share: a local Datadog, a local Lambda, and the page that shows both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
-use intake::Intake;
-use model::{Record, UnixNanos};
+use intake::{Intake, Limits};
+use model::{InitializationType, Record, UnixNanos};
 use sandbox::{
     FunctionConfig, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process, TimelineEvent,
     What,
 };
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::page;
@@ -36,7 +37,15 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts the intake and the page. Functions are told of the intake, so they come after it.
     pub(crate) async fn start(title: &str, port: u16) -> anyhow::Result<Self> {
-        let intake = Intake::start().await.context("the local intake cannot listen on 127.0.0.1")?;
+        Self::start_with(title, port, 0).await
+    }
+
+    /// The same with the intake on a port of choice; 0 for any free one.
+    pub(crate) async fn start_with(title: &str, port: u16, intake_port: u16) -> anyhow::Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], intake_port));
+        let intake = Intake::start_on(address, Limits::default()).await.with_context(|| {
+            format!("the local intake cannot listen on port {intake_port} of 127.0.0.1: choose another, or 0")
+        })?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!(
@@ -45,15 +54,24 @@ impl Stack {
         })?;
         let page_url = format!("http://{}/", listener.local_addr()?);
         let board = Board::new(title);
-        let router = intake.router().merge(page::router(board.clone()));
+        let router = intake.router().merge(page::router(board.clone(), intake.store().clone()));
         let server = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
         Ok(Self { intake, board, page_url, server })
     }
 
     /// Starts the local Lambda.
     pub(crate) async fn host(&self, functions: Vec<FunctionConfig>) -> anyhow::Result<Arc<Lambda>> {
+        self.host_on(functions, 0).await
+    }
+
+    /// The same with the Invoke API on a port of choice; 0 for any free one.
+    pub(crate) async fn host_on(
+        &self,
+        functions: Vec<FunctionConfig>,
+        port: u16,
+    ) -> anyhow::Result<Arc<Lambda>> {
         let names = functions.iter().map(|function| function.name.clone()).collect();
-        let lambda = Lambda::start(functions, LambdaConfig::default())
+        let lambda = Lambda::start(functions, LambdaConfig { port, ..LambdaConfig::default() })
             .await
             .context("the local Lambda cannot start")?;
         let lambda = Arc::new(lambda);
@@ -81,6 +99,8 @@ pub(crate) struct Board(Arc<Mutex<Shown>>);
 #[derive(Debug)]
 struct Shown {
     lambda: Option<Arc<Lambda>>,
+    /// Counts what is changed here, beside what the local Lambda counts.
+    changes: watch::Sender<u64>,
     last: Run,
 }
 
@@ -103,7 +123,12 @@ pub(crate) struct Run {
 pub(crate) struct Invocation {
     pub(crate) request_id: String,
     pub(crate) function: String,
+    /// The execution environment that had it.
+    pub(crate) sandbox: String,
     pub(crate) time: String,
+    pub(crate) start_ns: u64,
+    /// The environment was made for it.
+    pub(crate) cold: bool,
     /// `running`, then `success`, `error`, `timeout`, …
     pub(crate) status: String,
     pub(crate) function_error: Option<String>,
@@ -111,12 +136,14 @@ pub(crate) struct Invocation {
     pub(crate) billed_ms: Option<u64>,
     pub(crate) init_ms: Option<f64>,
     pub(crate) memory_mb: Option<u64>,
+    pub(crate) memory_size_mb: Option<u64>,
+    pub(crate) error_type: Option<String>,
 }
 
 impl Board {
     fn new(title: &str) -> Self {
         let last = Run { title: title.to_owned(), ..Run::default() };
-        Self(Arc::new(Mutex::new(Shown { lambda: None, last })))
+        Self(Arc::new(Mutex::new(Shown { lambda: None, changes: watch::Sender::new(1), last })))
     }
 
     fn show(&self, lambda: Arc<Lambda>, functions: Vec<String>) {
@@ -124,14 +151,51 @@ impl Board {
         shown.last.endpoint = lambda.endpoint();
         shown.last.functions = functions;
         shown.lambda = Some(lambda);
+        shown.changes.send_modify(|n| *n += 1);
     }
 
     fn ended(&self) {
-        self.lock().last.ended = true;
+        let mut shown = self.lock();
+        shown.last.ended = true;
+        shown.changes.send_modify(|n| *n += 1);
     }
 
     pub(crate) fn verdict(&self, missing: Vec<String>) {
-        self.lock().last.missing = Some(missing);
+        let mut shown = self.lock();
+        shown.last.missing = Some(missing);
+        shown.changes.send_modify(|n| *n += 1);
+    }
+
+    /// All that happened in the local Lambda, oldest first.
+    pub(crate) fn timeline(&self) -> Vec<TimelineEvent> {
+        let lambda = self.lock().lambda.clone();
+        lambda.map(|lambda| lambda.timeline()).unwrap_or_default()
+    }
+
+    /// Waits until something here or in the local Lambda is newer than `after`: the number to wait with next.
+    pub(crate) async fn newer(&self, after: u64) -> u64 {
+        loop {
+            let (mut own, mut lambda) = {
+                let shown = self.lock();
+                (shown.changes.subscribe(), shown.lambda.as_ref().map(|lambda| lambda.watch()))
+            };
+            let events = lambda.as_mut().map_or(0, |lambda| *lambda.borrow_and_update());
+            let number = *own.borrow_and_update() + events;
+            if number != after {
+                return number;
+            }
+            let event = async {
+                match &mut lambda {
+                    Some(lambda) => lambda.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Ok(()) = own.changed() => {}
+                Ok(()) = event => {}
+                else => std::future::pending().await,
+            }
+        }
     }
 
     pub(crate) fn run(&self) -> Run {
@@ -157,17 +221,27 @@ impl Shown {
 fn invocations(timeline: &[TimelineEvent]) -> Vec<Invocation> {
     let mut all: Vec<Invocation> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
+    // Environments that are ready without an invocation, or that had one.
+    let mut warm: HashSet<Arc<str>> = HashSet::new();
     for event in timeline {
         if let What::Invoked { request_id } = &event.what {
             places.insert(request_id.to_string(), all.len());
             all.push(Invocation {
                 request_id: request_id.to_string(),
                 function: event.function.to_string(),
+                sandbox: event.sandbox.to_string(),
                 time: event.at.to_rfc3339_millis(),
+                start_ns: event.at.as_nanos(),
+                cold: warm.insert(event.sandbox.clone()),
                 status: "running".to_owned(),
                 ..Invocation::default()
             });
             continue;
+        }
+        if let What::Record(Record::InitStart(init)) = &event.what
+            && init.initialization_type != InitializationType::OnDemand
+        {
+            warm.insert(event.sandbox.clone());
         }
         let Some(id) = request_of(&event.what) else { continue };
         let Some(invocation) = places.get(id).and_then(|at| all.get_mut(*at)) else { continue };
@@ -200,6 +274,8 @@ impl Invocation {
                 self.billed_ms = report.billed_ms;
                 self.init_ms = report.init_duration.map(model::Millis::get);
                 self.memory_mb = report.max_memory_used_mb;
+                self.memory_size_mb = report.memory_size_mb;
+                self.error_type = report.error_type.as_deref().map(str::to_owned);
             }
             _ => {}
         }
@@ -218,20 +294,34 @@ pub(crate) struct Answer {
     pub(crate) payload: serde_json::Value,
     /// As long as the caller waited.
     pub(crate) took_ns: u64,
+    /// The end of its log, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log_tail: Option<String>,
 }
 
 impl Answer {
     /// Invokes and tells what came, a refusal included.
     pub(crate) async fn of(lambda: &Lambda, call: &str, function: &str, event: String) -> Self {
+        Self::with(lambda, call, function, event, InvokeOptions::default()).await
+    }
+
+    /// The same with something beside the event.
+    pub(crate) async fn with(
+        lambda: &Lambda,
+        call: &str,
+        function: &str,
+        event: String,
+        options: InvokeOptions,
+    ) -> Self {
         let clock = Instant::now();
-        let result = lambda.invoke(function, event.into(), InvokeOptions::default()).await;
+        let result = lambda.invoke(function, event.into(), options).await;
         let took_ns = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let (call, function) = (call.to_owned(), function.to_owned());
         match result {
-            Ok(InvokeResult { request_id, status, payload, function_error, .. }) => {
+            Ok(InvokeResult { request_id, status, payload, function_error, log_tail, .. }) => {
                 let payload = json_or_text(&payload);
                 let request_id = Some(request_id.to_string());
-                Self { call, function, request_id, status, function_error, payload, took_ns }
+                Self { call, function, request_id, status, function_error, payload, took_ns, log_tail }
             }
             Err(why) => Self::refused(call, function, &why, took_ns),
         }
@@ -240,7 +330,7 @@ impl Answer {
     fn refused(call: String, function: String, why: &InvokeError, took_ns: u64) -> Self {
         let (status, function_error) = (why.status(), Some(why.error_type().to_owned()));
         let payload = serde_json::json!({ "errorMessage": why.to_string() });
-        Self { call, function, request_id: None, status, function_error, payload, took_ns }
+        Self { call, function, request_id: None, status, function_error, payload, took_ns, log_tail: None }
     }
 
     /// The function ran and did not fail.

@@ -1,6 +1,6 @@
 //! Finds this repository and builds what the demo runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -31,8 +31,27 @@ fn is_root(dir: &Path) -> bool {
 /// <https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>
 #[derive(Debug, Deserialize)]
 struct Message {
+    package_id: Option<String>,
+    manifest_path: Option<PathBuf>,
     executable: Option<PathBuf>,
     target: Option<Target>,
+}
+
+impl Message {
+    /// `path+file:///folder/name#0.1.0`, or `…#name@0.1.0` where the folder has another name.
+    /// <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>
+    fn package_name(&self) -> Option<&str> {
+        let (url, fragment) = self.package_id.as_deref()?.rsplit_once('#')?;
+        match fragment.split_once('@') {
+            Some((name, _)) => Some(name),
+            None => url.rsplit('/').next(),
+        }
+    }
+
+    fn program(&self) -> Option<(String, Built)> {
+        let (program, manifest) = (self.executable.clone()?, self.manifest_path.clone()?);
+        Some((self.target.as_ref()?.name.clone(), Built { program, manifest }))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,6 +62,12 @@ struct Target {
 /// Builds these packages and gives the path of every program in them by its name. Cargo writes its progress and
 /// the compiler's words to standard error.
 pub(crate) async fn build(root: &Path, packages: &[&str]) -> anyhow::Result<HashMap<String, PathBuf>> {
+    let messages = cargo_build(root, packages).await?;
+    let programs = messages.iter().filter_map(Message::program);
+    Ok(programs.map(|(name, built)| (name, built.program)).collect())
+}
+
+async fn cargo_build(root: &Path, packages: &[&str]) -> anyhow::Result<Vec<Message>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.arg("build").arg("--message-format=json-render-diagnostics");
@@ -57,11 +82,96 @@ pub(crate) async fn build(root: &Path, packages: &[&str]) -> anyhow::Result<Hash
         bail!("`cargo build` of {} failed ({}); its messages are above", packages.join(", "), output.status);
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    Ok(messages.filter_map(|message| Some((message.target?.name, message.executable?))).collect())
+    Ok(text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()).collect())
+}
+
+/// A program that cargo built for the package that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub(crate) program: PathBuf,
+    pub(crate) manifest: PathBuf,
+}
+
+/// Builds these packages of the workspace around `folder`: the program of each, which has the package's name or is
+/// its only one.
+pub(crate) async fn build_programs(
+    folder: &Path,
+    packages: &[&str],
+) -> anyhow::Result<BTreeMap<String, Built>> {
+    let messages = cargo_build(folder, packages).await?;
+    let mut built = BTreeMap::new();
+    for package in packages {
+        let of_package = messages.iter().filter(|message| message.package_name() == Some(package));
+        let programs: Vec<_> = of_package.filter_map(Message::program).collect();
+        let named = programs.iter().find(|(name, _)| name == package);
+        let only = programs.first().filter(|_| programs.len() == 1);
+        if let Some((_, program)) = named.or(only) {
+            built.insert((*package).to_owned(), program.clone());
+        }
+    }
+    Ok(built)
+}
+
+/// The files of which a program is made, by the list that cargo keeps beside it, and its package's manifest.
+pub(crate) fn sources(command: &[String], manifest: &Path) -> Vec<PathBuf> {
+    let program = command.first().map(PathBuf::from).unwrap_or_default();
+    let list = std::fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let mut sources = listed(&list);
+    sources.push(manifest.to_path_buf());
+    sources
+}
+
+/// `program: one two\ words three`, as make has it.
+/// <https://doc.rust-lang.org/cargo/reference/build-cache.html#dep-info-files>
+fn listed(list: &str) -> Vec<PathBuf> {
+    let Some((_, files)) = list.lines().next().and_then(|line| line.split_once(": ")) else {
+        return Vec::new();
+    };
+    // A space in a name is escaped.
+    let mut names: Vec<String> = Vec::new();
+    let mut open = false;
+    for part in files.split(' ') {
+        match names.last_mut().filter(|_| open) {
+            Some(name) => name.push_str(&format!(" {part}")),
+            None => names.push(part.to_owned()),
+        }
+        open = part.ends_with('\\');
+        if let Some(name) = names.last_mut().filter(|_| open) {
+            name.pop();
+        }
+    }
+    names.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from).collect()
 }
 
 /// The program of this name among what was built.
 pub(crate) fn program(built: &HashMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
     built.get(name).cloned().with_context(|| format!("cargo built no program called {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Message, listed};
+
+    #[test]
+    fn cargo_lists_the_sources_of_a_program() {
+        let check = |list: &str, want: &[&str]| {
+            let found: Vec<_> = listed(list).iter().map(|path| path.display().to_string()).collect();
+            assert_eq!(found, want, "{list}");
+        };
+        check("/t/debug/f: /s/main.rs /s/other.rs\n\n/s/main.rs:\n", &["/s/main.rs", "/s/other.rs"]);
+        check("/t/f: /my\\ code/main.rs /a\\ b\\ c.rs /d", &["/my code/main.rs", "/a b c.rs", "/d"]);
+        check("", &[]);
+        check("/t/f:", &[]);
+    }
+
+    #[test]
+    fn a_package_is_named_by_its_id() {
+        let check = |id: &str, want: Option<&str>| {
+            let message: Message = serde_json::from_value(serde_json::json!({ "package_id": id })).unwrap();
+            assert_eq!(message.package_name(), want, "{id}");
+        };
+        check("path+file:///work/examples/orders-api#0.1.0", Some("orders-api"));
+        check("path+file:///work/x#orders-api@0.1.0", Some("orders-api"));
+        check("nothing", None);
+    }
 }

@@ -2,6 +2,14 @@
 //! that the next function's trace continues this one.
 //!
 //! ```no_run
+//! # fn made(sdk_config: aws_types::SdkConfig) {
+//! let sqs = datadog_aws_sdk::client!(aws_sdk_sqs, &sdk_config);
+//! let lambda = datadog_aws_sdk::client!(aws_sdk_lambda, &sdk_config);
+//! # }
+//! ```
+//!
+//! That is short for an interceptor in a client's configuration:
+//! ```no_run
 //! use aws_sdk_lambda::config::Builder;
 //! use datadog_aws_sdk::DatadogInterceptor;
 //!
@@ -15,16 +23,56 @@
 //!
 //! | operation | where the context goes |
 //! |---|---|
+//! | SQS `SendMessage`, `SendMessageBatch` | the attribute `_datadog` of each message |
+//! | SQS `ReceiveMessage` | the attribute is asked for; the span links to the messages' |
+//! | SNS `Publish`, `PublishBatch` | the binary attribute `_datadog` of each message |
+//! | EventBridge `PutEvents` | `_datadog` in each event's detail |
+//! | Kinesis `PutRecord`, `PutRecords` | `_datadog` in data that is a JSON object |
+//! | Step Functions `StartExecution`, `StartSyncExecution` | `_datadog` in the input |
 //! | Lambda `Invoke`, `InvokeWithResponseStream` | the client context |
-//! | all others | nowhere yet: the call has its span |
+//! | all others | nowhere: the call has its span |
 //!
-//! A call never fails, waits or changes its meaning because of it: what cannot be added is left out.
+//! The rest of what is sent stays as it is, byte for byte. Nothing is added where a limit of the service would be
+//! passed, where the data is no JSON object, and to a named execution of Step Functions, which could not be started
+//! again. Calls that write S3 objects and DynamoDB items link to them.
+//!
+//! A call never fails, waits or changes its meaning because of it: what cannot be added is left out. Calls that are to
+//! have no span are made with OpenTelemetry's telemetry suppressed:
+//! `call.with_context(Context::current().with_telemetry_suppressed())`.
+//!
+//! What a service receives on its own is read with [`received!`], [`trace_message`] and [`trace_messages`].
 
-mod client_context;
+mod call;
+mod carrier;
+mod inject;
 mod interceptor;
+mod json_text;
 mod outcome;
+mod pointers;
+mod receive;
+mod resource;
+mod settings;
 
 pub use interceptor::DatadogInterceptor;
+pub use receive::{Received, trace_message, trace_messages};
+
+/// The client of a service's crate with a [`DatadogInterceptor`], from what `aws_config` has loaded.
+///
+/// ```no_run
+/// # fn made(sdk_config: aws_types::SdkConfig) {
+/// let sqs: aws_sdk_sqs::Client = datadog_aws_sdk::client!(aws_sdk_sqs, &sdk_config);
+/// # }
+/// ```
+#[macro_export]
+macro_rules! client {
+    ($service:ident, $sdk_config:expr) => {
+        $service::Client::from_conf(
+            $service::config::Builder::from($sdk_config)
+                .interceptor($crate::DatadogInterceptor::new())
+                .build(),
+        )
+    };
+}
 
 #[cfg(test)]
 mod tests;

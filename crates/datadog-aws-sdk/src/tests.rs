@@ -1,5 +1,8 @@
 //! The real Lambda client against a server of our own: what is sent, and which spans are left.
 
+mod compatibility;
+mod messages;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -74,29 +77,38 @@ fn caller() -> (Context, TraceId) {
 
 /// Answers each request in turn with one of the answers; gives the heads of the requests.
 async fn server(answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
+    let (port, served) = whole_server(answers).await;
+    let heads = |requests: Vec<String>| {
+        requests.iter().map(|whole| whole.split_once("\r\n\r\n").unwrap().0.to_owned()).collect()
+    };
+    (port, tokio::spawn(async move { heads(served.await.unwrap()) }))
+}
+
+/// The same, with the bodies of the requests.
+async fn whole_server(answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = tokio::spawn(async move {
-        let (mut heads, mut stream) = (Vec::new(), None::<TcpStream>);
+        let (mut requests, mut stream) = (Vec::new(), None::<TcpStream>);
         for answer in answers {
             loop {
                 let mut open = match stream.take() {
                     Some(open) => open,
                     None => listener.accept().await.unwrap().0,
                 };
-                let Some(head) = read_head(&mut open).await else { continue };
-                heads.push(head);
+                let Some(whole) = read_whole(&mut open).await else { continue };
+                requests.push(whole);
                 open.write_all(answer.as_bytes()).await.unwrap();
                 stream = Some(open);
                 break;
             }
         }
-        heads
+        requests
     });
     (port, served)
 }
 
-async fn read_head(stream: &mut TcpStream) -> Option<String> {
+async fn read_whole(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
@@ -106,7 +118,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = header(head, "content-length").map_or(0, |n| n.parse().unwrap());
             if body.len() >= length {
-                return Some(head.to_owned());
+                return Some(text);
             }
         }
     }
@@ -279,14 +291,15 @@ async fn a_call_that_is_given_up_ends_its_span() {
     // Given up once its request is there.
     let sent = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        read_head(&mut stream).await.unwrap()
+        read_whole(&mut stream).await.unwrap()
     };
     tokio::select! {
         _ = call => panic!("nobody answers"),
         head = sent => assert!(head.starts_with("POST ")),
     }
-    let [(span, _)] = &spans(trace)[..] else { panic!("one span") };
+    let [(span, tags)] = &spans(trace)[..] else { panic!("one span") };
     assert!(span.end_time > span.start_time);
+    assert_eq!(tags["aws.given_up"], "true");
 }
 
 #[tokio::test]

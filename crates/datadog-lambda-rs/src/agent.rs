@@ -93,11 +93,15 @@ impl Agent {
         until: Until,
         budget: Duration,
     ) -> Result<(), Lost> {
+        self.deliver(&self.request(traces, body), until, budget).await
+    }
+
+    /// Posts a request as it is.
+    pub(crate) async fn deliver(&self, request: &[u8], until: Until, budget: Duration) -> Result<(), Lost> {
         if self.rests() {
             return Err(Lost::Resting);
         }
-        let request = self.request(traces, body);
-        let sent = match tokio::time::timeout(budget, self.attempts(&request, until)).await {
+        let sent = match tokio::time::timeout(budget, self.attempts(request, until)).await {
             Ok(Ok(status)) if !(200..300).contains(&status) => return Err(Lost::Refused(status)),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(Lost::Unreachable),
@@ -105,10 +109,15 @@ impl Agent {
         };
         let is_fair = sent != Err(Lost::Slow) || budget >= FAIR || self.is_silent();
         if sent.is_err() && is_fair {
-            self.silence.store(0, Ordering::Relaxed);
-            *lock(&self.rests_until) = Instant::now().checked_add(REST);
+            self.rest();
         }
         sent
+    }
+
+    /// Leaves it alone for a while.
+    pub(crate) fn rest(&self) {
+        self.silence.store(0, Ordering::Relaxed);
+        *lock(&self.rests_until) = Instant::now().checked_add(REST);
     }
 
     /// The same from a thread that may block, on a connection of its own. Each of its few waits is within the
@@ -198,7 +207,7 @@ impl Agent {
         let head = format!(
             "POST /v0.4/traces HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/msgpack\r\n\
              Content-Length: {}\r\nX-Datadog-Trace-Count: {traces}\r\nDatadog-Meta-Lang: rust\r\n\
-             Datadog-Meta-Tracer-Version: {}\r\n\r\n",
+             Datadog-Meta-Tracer-Version: {}\r\nDatadog-Client-Computed-Top-Level: yes\r\n\r\n",
             body.len(),
             env!("CARGO_PKG_VERSION"),
         );

@@ -1,4 +1,5 @@
-//! Outgoing HTTP: a tower layer around any client of `http` requests.
+//! Outgoing HTTP: a tower layer around any client of `http` requests, and what it shares with the middleware for
+//! `reqwest` (`middleware`).
 
 use std::fmt::{self, Debug, Display};
 use std::future::Future;
@@ -6,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use lambda_runtime::Service;
 use opentelemetry::propagation::Injector;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt, Tracer};
@@ -74,27 +75,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let settings = &datadog().settings;
-        if !settings.tracing || is_internal(settings, request.uri(), request.headers()) {
-            return HttpFuture { inner: Box::pin(self.inner.call(request)), context: None };
-        }
-        let context = begin(&request);
-        if !is_signed(request.uri(), request.headers()) {
-            inject(&context, &mut Headers(request.headers_mut()));
-        }
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let Some(call) = Call::begin(&method, &uri, request.headers_mut()) else {
+            return HttpFuture { inner: Box::pin(self.inner.call(request)), call: None };
+        };
         let inner = {
-            let _entered = context.clone().attach();
+            let _entered = call.context.clone().attach();
             self.inner.call(request)
         };
-        HttpFuture { inner: Box::pin(inner), context: Some(context) }
+        HttpFuture { inner: Box::pin(inner), call: Some(call) }
     }
 }
 
 /// One request, until its response's headers are there.
 pub struct HttpFuture<F> {
     inner: Pin<Box<F>>,
-    /// With the request's span, which ends when this is dropped.
-    context: Option<Context>,
+    call: Option<Call>,
 }
 
 /// Nothing in it is pinned in place: the inner future is boxed.
@@ -109,24 +105,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let _entered = this.context.clone().map(Context::attach);
+        let _entered = this.call.as_ref().map(|call| call.context.clone().attach());
         let result = ready!(this.inner.as_mut().poll(cx));
-        if let Some(context) = this.context.take() {
-            let span = context.span();
+        if let Some(call) = this.call.take() {
             match &result {
-                Ok(response) => {
-                    let status = response.status();
-                    span.set_attribute(KeyValue::new("http.status_code", i64::from(status.as_u16())));
-                    if status.is_client_error() || status.is_server_error() {
-                        span.set_status(Status::error(status.to_string()));
-                    }
-                }
-                Err(error) => {
-                    span.set_attribute(KeyValue::new("error.type", std::any::type_name::<E>()));
-                    span.set_status(Status::error(error.to_string()));
-                }
+                Ok(response) => call.answered(response.status()),
+                Err(error) => call.failed(std::any::type_name::<E>(), error.to_string()),
             }
-            span.end();
         }
         Poll::Ready(result)
     }
@@ -138,9 +123,46 @@ impl<F> Debug for HttpFuture<F> {
     }
 }
 
+/// One request on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// With the request's span, which ends when this is dropped.
+    pub(crate) context: Context,
+}
+
+impl Call {
+    /// Begins its span and adds the headers that it may have. `None` for one that is to pass untouched.
+    pub(crate) fn begin(method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Option<Self> {
+        let settings = &datadog().settings;
+        if !settings.tracing || is_internal(settings, uri, headers) {
+            return None;
+        }
+        let context = begin(method.as_str(), uri);
+        if !is_signed(uri, headers) {
+            inject(&context, &mut Headers(headers));
+        }
+        Some(Self { context })
+    }
+
+    pub(crate) fn answered(self, status: StatusCode) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.status_code", i64::from(status.as_u16())));
+        if status.is_client_error() || status.is_server_error() {
+            span.set_status(Status::error(status.to_string()));
+        }
+        span.end();
+    }
+
+    pub(crate) fn failed(self, kind: &'static str, message: String) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("error.type", kind));
+        span.set_status(Status::error(message));
+        span.end();
+    }
+}
+
 /// The query may hold secrets, and is left out.
-fn begin<B>(request: &Request<B>) -> Context {
-    let (method, uri) = (request.method().as_str(), request.uri());
+fn begin(method: &str, uri: &Uri) -> Context {
     let host = uri.host().unwrap_or_default();
     let scheme = uri.scheme_str().map_or_else(String::new, |scheme| format!("{scheme}://"));
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -163,7 +185,7 @@ fn begin<B>(request: &Request<B>) -> Context {
 /// Signature version 4 covers the headers, in a header or in the query.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 fn is_signed(uri: &Uri, headers: &HeaderMap) -> bool {
-    let by_header = headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"));
+    let by_header = headers.get_all(AUTHORIZATION).iter().any(|value| value.as_bytes().starts_with(b"AWS4-"));
     by_header || uri.query().is_some_and(|query| query.to_ascii_lowercase().contains("x-amz-signature="))
 }
 

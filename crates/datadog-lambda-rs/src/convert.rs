@@ -5,9 +5,9 @@
 //! <https://docs.datadoghq.com/opentelemetry/mapping/semantic_mapping/>
 
 use model::keys::{lambda, trace};
-use model::{Span, SpanEvent, SpanLink, Tags, Text};
+use model::{Attribute, Span, SpanEvent, SpanLink, Tags, Text};
 use opentelemetry::trace::{Event, Link, SpanContext, SpanKind, Status};
-use opentelemetry::{Key, KeyValue, Value};
+use opentelemetry::{Array, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::ids;
@@ -45,7 +45,11 @@ pub(crate) fn span(data: SpanData, common: &Common) -> Option<Span> {
     let trace_id = ids::from_otel_trace(data.span_context.trace_id())?;
     let span_id = ids::from_otel_span(data.span_context.span_id())?;
     let name = cut(data.name);
-    let mut span = Span::new(name.clone(), trace_id, span_id, ids::from_otel_span(data.parent_span_id));
+    let parent_id = ids::from_otel_span(data.parent_span_id);
+    let mut span = Span::new(name.clone(), trace_id, span_id, parent_id);
+    if parent_id.is_none() || data.parent_span_is_remote {
+        span.metrics.insert(trace::DD_TOP_LEVEL, 1.0);
+    }
     span.resource = name;
     span.service = common.service.clone();
     span.start = ids::nanos(data.start_time);
@@ -108,8 +112,8 @@ pub(crate) fn add_event(span: &mut Span, event: Event) {
             span.meta.insert(key, value);
         }
     }
-    let attributes: Tags<Text> =
-        event.attributes.into_iter().map(|kv| (to_text(kv.key), plain(kv.value))).collect();
+    let attributes: Tags<Attribute> =
+        event.attributes.into_iter().map(|kv| (to_text(kv.key), typed(kv.value))).collect();
     span.events.push(SpanEvent { time: ids::nanos(event.timestamp), name: cut(event.name), attributes });
 }
 
@@ -163,6 +167,22 @@ fn plain(value: Value) -> Text {
         Value::String(text) => String::from(text).into(),
         other => other.to_string().into(),
     })
+}
+
+/// A value as an event keeps it: with its type.
+fn typed(value: Value) -> Attribute {
+    match value {
+        Value::Bool(yes) => Attribute::Bool(yes),
+        Value::I64(n) => Attribute::Int(n),
+        Value::F64(n) => Attribute::Double(n),
+        Value::Array(Array::Bool(all)) => Attribute::List(all.into_iter().map(Attribute::Bool).collect()),
+        Value::Array(Array::I64(all)) => Attribute::List(all.into_iter().map(Attribute::Int).collect()),
+        Value::Array(Array::F64(all)) => Attribute::List(all.into_iter().map(Attribute::Double).collect()),
+        Value::Array(Array::String(all)) => Attribute::List(
+            all.into_iter().map(|text| Attribute::Text(cut(String::from(text).into()))).collect(),
+        ),
+        other => Attribute::Text(plain(other)),
+    }
 }
 
 fn to_text(key: Key) -> Text {

@@ -1,36 +1,42 @@
 //! What this process has once: settings, the way out, what is known of the start. Everything that belongs to
 //! one invocation is in `invocation`; nothing here says which invocation is running.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::keys::lambda;
-use model::{Chunk, Metric, Span, Text, UnixNanos};
+use model::{Chunk, Metric, Span, SpanId, Text, UnixNanos};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Level;
 
 use crate::agent::{Agent, Lost, Until, lock};
+#[cfg(any(feature = "api-metrics", test))]
+use crate::api::{self, Api};
 use crate::builder::Builder;
 use crate::cold_start::{ColdStart, process_start};
 use crate::convert::Common;
 use crate::ids;
 use crate::invocation::Invocation;
+use crate::lifecycle::Lifecycle;
 use crate::metric::Statsd;
 use crate::out::Out;
 use crate::parent::Extractor;
+use crate::partial::Parts;
 use crate::sampling::Sampler;
 use crate::settings::Settings;
 use crate::spans::Spans;
 use crate::watchdog::Watchdog;
-use crate::{log, out, panics};
+use crate::{describe, log, out, panics};
 
 /// The longest that an answer is held back for its telemetry.
 pub(crate) const BEFORE_RESPONSE: Duration = Duration::from_millis(100);
 /// The longest that the next event waits for the telemetry of the last one.
-const AFTER_RESPONSE: Duration = Duration::from_millis(500);
+pub(crate) const AFTER_RESPONSE: Duration = Duration::from_millis(500);
 /// Left untouched at the end of an invocation's time.
 const MARGIN: Duration = Duration::from_millis(50);
 
@@ -50,7 +56,12 @@ pub(crate) struct Datadog {
     /// Spans that were lost since it was last told.
     dropped: AtomicU64,
     agent: Option<Agent>,
+    pub(crate) parts: Parts,
+    /// The extension makes the spans of invocations, of what it is told by this.
+    pub(crate) lifecycle: Option<Lifecycle>,
     statsd: Option<Statsd>,
+    #[cfg(any(feature = "api-metrics", test))]
+    pub(crate) api: Option<Api>,
     provider: Mutex<Option<SdkTracerProvider>>,
     provider_flushes: Arc<AtomicBool>,
 }
@@ -74,7 +85,7 @@ pub(crate) fn datadog_of(builder: Builder) -> &'static Arc<Datadog> {
     if builder.is_some() {
         let message =
             "the builder comes too late: this crate was used before, with the settings of the environment";
-        datadog.out.line(&log::plain_line("WARN", message, ids::now()));
+        datadog.report(Level::WARN, message);
     }
     datadog
 }
@@ -83,13 +94,19 @@ fn make(builder: Builder) -> Arc<Datadog> {
     panics::watch();
     let (settings, mut problems) = Settings::from_env(|key| builder.value(key));
     problems.extend(builder.unknown());
+    #[cfg(not(any(feature = "api-metrics", test)))]
+    problems.extend(settings.lacks_feature());
     let mut datadog = Datadog::new(settings, Out::Stdout);
     datadog.extractor = builder.into_extractor();
     for problem in problems {
         let used = if problem.used.is_empty() { "nothing" } else { problem.used };
         let message = format!("{}: {}; using {used}", problem.key, problem.reason);
-        datadog.out.line(&log::plain_line("WARN", &message, ids::now()));
+        datadog.report(Level::WARN, &message);
     }
+    datadog.debug(|| match &datadog.settings.agent {
+        Some(agent) => format!("spans go to {agent:?}"),
+        None => "there is no extension: all is printed for the Datadog Forwarder".to_owned(),
+    });
     Arc::new(datadog)
 }
 
@@ -115,7 +132,11 @@ impl Datadog {
             wraps_handler: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             agent: settings.agent.clone().map(Agent::new),
+            parts: Parts::default(),
+            lifecycle: Lifecycle::of(&settings),
             statsd: settings.agent.as_ref().and_then(|_| Statsd::new(settings.statsd_port)),
+            #[cfg(any(feature = "api-metrics", test))]
+            api: Api::of(&settings),
             provider: Mutex::default(),
             provider_flushes: Arc::default(),
             settings,
@@ -139,11 +160,29 @@ impl Datadog {
         if let Some(agent) = &self.agent {
             agent.forget();
         }
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.forget();
+        }
+        #[cfg(any(feature = "api-metrics", test))]
+        if let Some(api) = &self.api {
+            api.restored();
+        }
     }
 
     /// Whether the function's tags are to be on its spans, since no extension puts them there.
     pub(crate) fn tags_spans(&self) -> bool {
         !self.has_agent() && !self.settings.tags.is_empty()
+    }
+
+    /// Says what holds for the spans of any chunk. Saying it twice does no harm.
+    pub(crate) fn dress(&self, chunks: &mut [Chunk]) {
+        for chunk in &mut *chunks {
+            mark_top_level(&mut chunk.spans, &self.common.service);
+        }
+        if self.tags_spans() {
+            let spans = chunks.iter_mut().flat_map(|chunk| &mut chunk.spans);
+            spans.for_each(|span| describe::function_tags(span, self));
+        }
     }
 
     pub(crate) fn set_provider(&self, provider: SdkTracerProvider) {
@@ -165,7 +204,17 @@ impl Datadog {
         self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    pub(crate) fn send_metric(&self, metric: &Metric) {
+    /// A metric of the user's.
+    pub(crate) fn send_metric(&self, metric: Metric) {
+        #[cfg(any(feature = "api-metrics", test))]
+        if let Some(api) = &self.api {
+            return api.push(metric);
+        }
+        self.send_own_metric(&metric);
+    }
+
+    /// A metric about the function itself: without an extension they are always lines.
+    pub(crate) fn send_own_metric(&self, metric: &Metric) {
         match &self.statsd {
             Some(statsd) => statsd.send(metric),
             None if self.has_agent() => {}
@@ -176,14 +225,30 @@ impl Datadog {
     /// Sends what an invocation left, within what is left of its time. Never fails: what cannot be sent now is
     /// kept, up to a bound, and what is dropped is counted and told with the next trace.
     pub(crate) async fn flush(&self, invocation: &Invocation, until: Until) {
-        let budget = budget(invocation.deadline, ids::now(), until);
+        let budget = budget(&self.settings, invocation.deadline, ids::now(), until);
+        let end = Instant::now().checked_add(budget);
         let mut chunks = invocation.close(ids::now());
         if self.agent.as_ref().is_some_and(Agent::rests) {
             self.keep(chunks);
             return self.flush_provider(budget).await;
         }
-        chunks.extend(self.spans.take_loose());
-        tokio::join!(self.send(chunks, until, budget), self.flush_provider(budget));
+        let mut loose = self.spans.take_loose();
+        self.dress(&mut loose);
+        chunks.extend(loose);
+        // What the extension makes of the invocation's end has to find the spans there.
+        let until = if invocation.is_told() { Until::Answered } else { until };
+        let sent = async { tokio::join!(self.send(chunks, until, budget), self.parts.arrive(budget)) };
+        #[cfg(any(feature = "api-metrics", test))]
+        let metrics = Api::flush(&invocation.datadog, budget);
+        #[cfg(not(any(feature = "api-metrics", test)))]
+        let metrics = async {};
+        tokio::join!(sent, self.flush_provider(budget), metrics);
+        if let (Some(lifecycle), Some(told)) = (&self.lifecycle, invocation.take_end()) {
+            let left = end.map_or(budget, |end| end.saturating_duration_since(Instant::now()));
+            if let Err(lost) = lifecycle.end(&told, left).await {
+                self.debug(|| format!("the extension was not told of the end of an invocation: {lost:?}"));
+            }
+        }
     }
 
     /// [`Self::flush`] as a future to keep. Should it panic, it is over.
@@ -194,12 +259,17 @@ impl Datadog {
 
     /// Sends what an invocation left without a runtime's help, blocking this thread.
     pub(crate) fn flush_now(invocation: &Invocation) {
-        let budget = budget(invocation.deadline, ids::now(), Until::Written);
+        let budget = budget(&invocation.datadog.settings, invocation.deadline, ids::now(), Until::Written);
         invocation.datadog.send_now(&invocation.close(ids::now()), budget);
     }
 
     /// Sends chunks, blocking this thread: for a process that is about to end.
     pub(crate) fn send_now(&self, chunks: &[Chunk], budget: Duration) {
+        // A request would take too long: what waits is at least not lost.
+        #[cfg(any(feature = "api-metrics", test))]
+        if let Some(api) = &self.api {
+            api::print(self, &api.take_all());
+        }
         match &self.agent {
             None => chunks.iter().flat_map(out::trace_lines).for_each(|line| self.out.line(&line)),
             // Zero would mean no limit to a socket.
@@ -214,7 +284,7 @@ impl Datadog {
     }
 
     /// Sends chunks, or keeps them for the next time: the extension drops what it gets twice.
-    async fn send(&self, chunks: Vec<Chunk>, until: Until, budget: Duration) {
+    pub(crate) async fn send(&self, chunks: Vec<Chunk>, until: Until, budget: Duration) {
         let spans: usize = chunks.iter().map(|chunk| chunk.spans.len()).sum();
         if spans == 0 {
             return;
@@ -226,14 +296,32 @@ impl Datadog {
         if budget.is_zero() {
             return self.keep(chunks);
         }
-        match agent.send(chunks.len(), &wire::v04::encode(&chunks), until, budget).await {
+        let sent = agent.send(chunks.len(), &wire::v04::encode(&chunks), until, budget).await;
+        self.debug(|| match sent {
+            Ok(()) => format!("sent {spans} spans in {} chunks", chunks.len()),
+            Err(lost) => format!("{spans} spans were not sent: {lost:?}"),
+        });
+        match sent {
             Ok(()) => {}
             Err(Lost::Refused(_)) => chunks.iter().for_each(|chunk| self.drop_chunk(chunk)),
             Err(Lost::Resting | Lost::Unreachable | Lost::Slow) => self.keep(chunks),
         }
     }
 
-    fn keep(&self, chunks: Vec<Chunk>) {
+    /// Says something of the library itself.
+    pub(crate) fn report(&self, level: Level, message: &str) {
+        if level <= self.settings.own_level {
+            self.out.line(&log::plain_line(level.as_str(), message, ids::now()));
+        }
+    }
+
+    fn debug(&self, message: impl FnOnce() -> String) {
+        if Level::DEBUG <= self.settings.own_level {
+            self.report(Level::DEBUG, &message());
+        }
+    }
+
+    pub(crate) fn keep(&self, chunks: Vec<Chunk>) {
         chunks.into_iter().for_each(|chunk| self.spans.keep(self, chunk));
     }
 
@@ -274,10 +362,10 @@ impl Future for Flush {
 }
 
 /// A deadline of zero is none: contexts made by hand.
-fn budget(deadline: UnixNanos, now: UnixNanos, until: Until) -> Duration {
+pub(crate) fn budget(settings: &Settings, deadline: UnixNanos, now: UnixNanos, until: Until) -> Duration {
     let most = match until {
-        Until::Written => BEFORE_RESPONSE,
-        Until::Answered => AFTER_RESPONSE,
+        Until::Written => settings.before_response,
+        Until::Answered => settings.after_response,
     };
     match deadline {
         UnixNanos(0) => most,
@@ -305,6 +393,25 @@ pub(crate) fn mark_first(spans: &mut [Span], context: &propagation::TraceContext
     first.metrics.insert(trace::SAMPLING_PRIORITY, f64::from(priority.as_i8()));
 }
 
+/// Marks the spans that statistics are kept of: those of another service than their parent's. A parent that is
+/// not here is in another part of the trace and of this function's `own` service; those that begin their trace
+/// here are marked already.
+pub(crate) fn mark_top_level(spans: &mut [Span], own: &Text) {
+    use model::keys::trace;
+
+    let others = spans.iter().filter(|span| span.service != *own);
+    let others: HashMap<SpanId, Text> = others.map(|span| (span.span_id, span.service.clone())).collect();
+    if others.is_empty() {
+        return;
+    }
+    for span in spans {
+        let parent = span.parent_id.and_then(|parent| others.get(&parent)).unwrap_or(own);
+        if span.service != *parent {
+            span.metrics.insert(trace::DD_TOP_LEVEL, 1.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,7 +421,8 @@ mod tests {
         let now = UnixNanos::from_secs(1000);
         let check = |left_ms: u64, until, expect_ms: u64| {
             let deadline = now + Duration::from_millis(left_ms);
-            assert_eq!(budget(deadline, now, until), Duration::from_millis(expect_ms), "{left_ms} {until:?}");
+            let budget = budget(&Settings::default(), deadline, now, until);
+            assert_eq!(budget, Duration::from_millis(expect_ms), "{left_ms} {until:?}");
         };
         check(3000, Until::Answered, 500);
         check(3000, Until::Written, 100);
@@ -322,7 +430,7 @@ mod tests {
         check(120, Until::Written, 70);
         check(50, Until::Written, 0);
         check(0, Until::Answered, 0);
-        assert_eq!(budget(UnixNanos(0), now, Until::Written), BEFORE_RESPONSE);
-        assert_eq!(budget(UnixNanos(1), now, Until::Written), Duration::ZERO);
+        let written = |deadline| budget(&Settings::default(), UnixNanos(deadline), now, Until::Written);
+        assert_eq!((written(0), written(1)), (BEFORE_RESPONSE, Duration::ZERO));
     }
 }

@@ -104,7 +104,7 @@ pub(crate) fn timed_out(span: &mut Span) {
 /// The span of a start that failed: there was no invocation, and there will be none.
 pub(crate) fn failed_start(datadog: &Datadog, failure: Failure, now: UnixNanos) -> Span {
     let settings = &datadog.settings;
-    let mut span = Span::new(spans::INVOCATION, ids::trace_id(), ids::span_id(), None);
+    let mut span = Span::new(spans::INVOCATION, ids::trace_id(settings.long_ids), ids::span_id(), None);
     datadog.common.apply(&mut span);
     span.resource = settings.function_name.clone().into();
     span.kind = spans::SERVERLESS.into();
@@ -122,6 +122,7 @@ pub(crate) fn failed_start(datadog: &Datadog, failure: Failure, now: UnixNanos) 
         span.meta.insert(key, value);
     }
     span.meta.insert(lambda::FUNCTION_NAME, settings.function_name.to_lowercase());
+    span.metrics.insert(trace::DD_TOP_LEVEL, 1.0);
     failure.apply(&mut span);
     span
 }

@@ -49,6 +49,14 @@ pub(crate) fn ended(invocation: &Invocation, error: bool) {
     }
 }
 
+/// An HTTP function has answered with an error of the server's, which to Lambda is a success: where there is an
+/// extension that makes no span of it, this is all that it is told.
+pub(crate) fn server_error(invocation: &Invocation) {
+    if invocation.datadog.has_agent() && !invocation.is_told() {
+        send(invocation, metrics::ERRORS, 1.0);
+    }
+}
+
 /// Messages of a batch that the handler wants again.
 pub(crate) fn failed_items(invocation: &Invocation, failed: usize) {
     send(invocation, metrics::BATCH_ITEM_FAILURES, failed as f64);
@@ -71,6 +79,6 @@ fn send(invocation: &Invocation, name: &'static str, value: f64) {
     if datadog.settings.enhanced_metrics {
         let mut metric = Metric::distribution(name, value);
         metric.tags.clone_from(&invocation.enhanced_tags);
-        datadog.send_metric(&metric);
+        datadog.send_own_metric(&metric);
     }
 }

@@ -82,7 +82,8 @@ where
     B: Serialize,
 {
     let LambdaEvent { payload, context } = event;
-    let run = Run::find_or_start(datadog, &context, || event::parse(payload.get().as_bytes()));
+    let raw = payload.get().as_bytes();
+    let run = Run::find_or_start(datadog, &context, Some(raw), || event::parse(raw));
     match deserialize(&payload) {
         Ok(payload) => HandlerFuture::call(run, || handler(LambdaEvent::new(payload, context))),
         Err(diagnostic) => HandlerFuture::unreadable(run, diagnostic),
@@ -131,7 +132,7 @@ where
     }
 
     fn call(&mut self, event: LambdaEvent<T>) -> Self::Future {
-        let run = Run::find_or_start(&self.datadog, &event.context, || Value::Null);
+        let run = Run::find_or_start(&self.datadog, &event.context, None, || Value::Null);
         HandlerFuture::call(run, || self.inner.call(event))
     }
 }
@@ -155,11 +156,13 @@ impl Run {
     fn find_or_start(
         datadog: &Arc<Datadog>,
         lambda: &lambda_runtime::Context,
+        raw: Option<&[u8]>,
         event: impl FnOnce() -> Value,
     ) -> Self {
         let found = Invocation::current().filter(|found| found.request_id == lambda.request_id);
         let alone = found.is_none();
-        let invocation = found.unwrap_or_else(|| Invocation::start(datadog, &event(), lambda, ids::now()));
+        let start = || Invocation::start(datadog, &event(), raw, lambda, ids::now());
+        let invocation = found.unwrap_or_else(start);
         invocation.handler_called();
         let alone = alone.then(|| invocation.otel_context());
         Self { invocation, alone }
@@ -289,8 +292,10 @@ where
     match result {
         Ok(response) => Ok(match response.into_response() {
             FunctionResponse::BufferedResponse(body) => {
-                invocation.answered(invocation.wants_facts().then(|| status::of(&body)));
+                let facts = invocation.wants_facts().then(|| status::of(&body));
                 let body = ResponseBody::of(body, invocation, now);
+                invocation.keep_response(|| body.to_json());
+                invocation.answered(facts);
                 invocation.capture_response(|| body.to_value());
                 invocation.finished(now);
                 FunctionResponse::BufferedResponse(body)

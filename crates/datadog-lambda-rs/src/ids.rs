@@ -33,9 +33,9 @@ pub(crate) fn span_id() -> SpanId {
     }
 }
 
-/// The high half begins with the time in seconds, as in Datadog's tracers.
-pub(crate) fn trace_id() -> TraceId {
-    let high = now().as_secs() << 32;
+/// The high half of a long one begins with the time in seconds, as in Datadog's tracers; a short one has none.
+pub(crate) fn trace_id(long: bool) -> TraceId {
+    let high = if long { now().as_secs() << 32 } else { 0 };
     loop {
         if let Some(id) = TraceId::new(high, random()) {
             return id;
@@ -59,11 +59,14 @@ pub(crate) fn uuid() -> String {
 
 /// Ids for the OpenTelemetry SDK.
 #[derive(Debug)]
-pub(crate) struct SystemIds;
+pub(crate) struct SystemIds {
+    /// Trace ids have 128 bits.
+    pub(crate) long: bool,
+}
 
 impl IdGenerator for SystemIds {
     fn new_trace_id(&self) -> otel::TraceId {
-        to_otel_trace(trace_id())
+        to_otel_trace(trace_id(self.long))
     }
 
     fn new_span_id(&self) -> otel::SpanId {
@@ -93,12 +96,14 @@ mod tests {
 
     #[test]
     fn ids_survive_the_way_to_opentelemetry_and_back() {
-        let (trace, span) = (trace_id(), span_id());
+        let (trace, span) = (trace_id(true), span_id());
         assert_eq!(from_otel_trace(to_otel_trace(trace)), Some(trace));
         assert_eq!(from_otel_span(to_otel_span(span)), Some(span));
         assert_eq!(to_otel_trace(trace).to_string(), trace.to_string());
         assert_eq!(to_otel_span(span).to_string(), span.to_string());
         assert_ne!(span_id(), span);
+        assert_ne!(trace.high(), 0);
+        assert_eq!(trace_id(false).high(), 0);
     }
 
     #[test]

@@ -130,7 +130,7 @@ where
 pub fn tracer_provider() -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
-        .with_id_generator(SystemIds)
+        .with_id_generator(SystemIds { long: datadog().settings.long_ids })
         .with_resource(Resource::builder_empty().build())
         .with_span_processor(span_processor())
         .build()

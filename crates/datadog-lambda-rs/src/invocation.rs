@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use lambda_runtime::Context as LambdaContext;
 use model::keys::{lambda, spans, trace};
-use model::{Arn, Chunk, Span, SpanId, Text, TraceId, UnixNanos};
+use model::{Arn, Chunk, RequestId, Span, SpanId, Text, TraceId, UnixNanos};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
 use propagation::TraceContext;
@@ -19,6 +19,7 @@ use crate::agent::lock;
 use crate::cold_start::Verdict;
 use crate::datadog::{Datadog, mark_first};
 use crate::failure::Failure;
+use crate::lifecycle::{self, Ended};
 use crate::root::RootSpan;
 use crate::sampling::Decision;
 use crate::status::Facts;
@@ -42,6 +43,8 @@ pub(crate) struct Invocation {
     pub(crate) enhanced_tags: Vec<Text>,
     /// Of an API Gateway authorizer, for whose answer this is what it needs to know of the event.
     pub(crate) authorizer: Option<Value>,
+    /// The extension was told of its start, and makes its span.
+    is_told: bool,
     /// The handler's HTTP caller waits for it.
     is_http: bool,
     /// The response may tell which messages of a batch failed.
@@ -63,6 +66,8 @@ struct State {
     others: Vec<(TraceContext, Vec<Span>)>,
     weight: usize,
     handler_called: bool,
+    /// What the extension is told at the end, if it was told of the start.
+    ended: Option<Ended>,
     status: Option<String>,
     end: Option<UnixNanos>,
     closed: bool,
@@ -73,19 +78,21 @@ struct State {
 pub(crate) struct Current(pub(crate) Arc<Invocation>);
 
 impl Invocation {
-    /// Reads the event and begins the root span.
+    /// Reads the event and begins the root span. `raw` is the event as it came, if it is at hand.
     pub(crate) fn start(
         datadog: &Arc<Datadog>,
         event: &Value,
+        raw: Option<&[u8]>,
         lambda: &LambdaContext,
         now: UnixNanos,
     ) -> Arc<Self> {
         let settings = &datadog.settings;
         let function = function(datadog, lambda);
         let verdict = datadog.start.invoked(now);
-        let (mut reading, found) = parent::find(datadog, event, lambda, &function, now);
+        let (mut reading, mut found) = parent::find(datadog, event, lambda, &function, now);
+        let is_told = parent::ask(datadog, event, raw, lambda, &mut reading, &mut found, now);
         let mut context = found.context.unwrap_or_else(|| {
-            let mut context = TraceContext::new(ids::trace_id(), None);
+            let mut context = TraceContext::new(ids::trace_id(settings.long_ids), None);
             context.baggage = std::mem::take(&mut reading.baggage);
             context
         });
@@ -117,6 +124,7 @@ impl Invocation {
             span_id,
             enhanced_tags: enhanced::tags(settings, &function, lambda, verdict),
             authorizer,
+            is_told,
             is_http: reading.is_http,
             is_batch: matches!(
                 reading.event_source,
@@ -133,6 +141,7 @@ impl Invocation {
                 others: Vec::new(),
                 weight: 0,
                 handler_called: false,
+                ended: is_told.then(Ended::default),
                 status: None,
                 end: None,
                 closed: false,
@@ -191,7 +200,15 @@ impl Invocation {
         }
         state.weight += weight;
         if own {
-            return state.children.push(span);
+            state.children.push(span);
+            let settings = &self.datadog.settings;
+            if settings.partial_flush && state.children.len() >= settings.partial_flush_spans {
+                let part = std::mem::take(&mut state.children);
+                state.weight -= part.iter().map(Span::weight).sum::<usize>().min(state.weight);
+                drop(state);
+                self.send_part(part);
+            }
+            return;
         }
         let others = state.others.len();
         match state.others.iter_mut().find(|(context, _)| context.trace_id == span.trace_id) {
@@ -199,6 +216,37 @@ impl Invocation {
             None if others >= MAX_OTHERS => self.datadog.count_dropped(1),
             None => state.others.push((context_of(span.trace_id, context), vec![span])),
         }
+    }
+
+    fn send_part(&self, mut spans: Vec<Span>) {
+        mark_first(&mut spans, &self.context);
+        let mut chunks = [Chunk { spans }];
+        self.datadog.dress(&mut chunks);
+        let [chunk] = chunks;
+        self.datadog.send_part(chunk);
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// Keeps the response for the extension, if that is told of it.
+    pub(crate) fn keep_response(&self, response: impl FnOnce() -> Option<Vec<u8>>) {
+        if let Some(bytes) = self.is_told.then(response).flatten()
+            && let Some(ended) = &mut lock(&self.state).ended
+        {
+            ended.body = bytes;
+        }
+    }
+
+    /// What the extension is to be told, once, at the end of an invocation whose start it was told of.
+    pub(crate) fn take_end(&self) -> Option<Ended> {
+        let mut state = lock(&self.state);
+        let mut ended = state.ended.take()?;
+        ended.headers.request_id = RequestId::new(&self.request_id);
+        ended.headers.span_id = Some(self.span_id);
+        ended.context = Some(self.context.clone());
+        Some(ended)
     }
 
     pub(crate) fn handler_called(&self) {
@@ -217,6 +265,9 @@ impl Invocation {
             enhanced::failed_items(self, failed);
         }
         if self.is_http {
+            if is_server_error(&facts.status) {
+                enhanced::server_error(self);
+            }
             self.set_status(facts.status);
         }
     }
@@ -233,7 +284,11 @@ impl Invocation {
 
     fn set_status(&self, status: String) {
         let mut state = lock(&self.state);
-        state.root.error |= status.len() == 3 && status.starts_with('5');
+        if let Some(ended) = state.ended.as_mut().filter(|ended| ended.body.is_empty()) {
+            // Of a response that is not at hand: a stream, or none.
+            ended.body = format!("{{\"statusCode\":{status}}}").into_bytes();
+        }
+        state.root.error |= is_server_error(&status);
         state.status = Some(status);
     }
 
@@ -244,6 +299,9 @@ impl Invocation {
 
     /// The handler has failed. Its HTTP caller, if there is one, gets a 502.
     pub(crate) fn failed(&self, now: UnixNanos, failure: Failure) {
+        if let Some(ended) = &mut lock(&self.state).ended {
+            ended.headers.error = Some(lifecycle::error(&failure));
+        }
         self.with_root(|root| failure.apply(root));
         if self.is_http {
             self.set_status("502".to_owned());
@@ -295,8 +353,15 @@ impl Invocation {
             return Vec::new();
         }
         let mut own = self.assemble(root, &reading, &inferred, status.as_deref(), end);
+        if let Some(outermost) = own.first_mut() {
+            outermost.metrics.insert(trace::DD_TOP_LEVEL, 1.0);
+        }
         own.extend(children);
         mark_first(&mut own, &self.context);
+        if let Some((_, rest)) = own.split_first_mut().filter(|_| self.is_told) {
+            // The extension takes the first span out.
+            mark_first(rest, &self.context);
+        }
         if let Some(first) = own.first_mut() {
             self.decision.tell(first);
         }
@@ -305,10 +370,7 @@ impl Invocation {
             mark_first(&mut spans, &context);
             chunks.push(Chunk { spans });
         }
-        if self.datadog.tags_spans() {
-            let spans = chunks.iter_mut().flat_map(|chunk| &mut chunk.spans);
-            spans.for_each(|span| describe::function_tags(span, &self.datadog));
-        }
+        self.datadog.dress(&mut chunks);
         chunks
     }
 
@@ -328,6 +390,10 @@ impl Invocation {
         let dropped = self.datadog.take_dropped();
         if dropped > 0 {
             root.metrics.insert(lambda::DROPPED_SPANS, dropped as f64);
+        }
+        if self.is_told {
+            root.resource = lambda::PLACEHOLDER_RESOURCE.into();
+            return vec![root];
         }
         let facts = trigger::Invocation {
             trace_id: root.trace_id,
@@ -364,6 +430,10 @@ impl fmt::Debug for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Invocation").field("request_id", &self.request_id).finish_non_exhaustive()
     }
+}
+
+fn is_server_error(status: &str) -> bool {
+    status.len() == 3 && status.starts_with('5')
 }
 
 /// What is known of a trace, or a context with its id alone.

@@ -92,7 +92,7 @@ where
         let now = ids::now();
         // An event that is not JSON is the runtime's to refuse.
         let event = event::parse(&request.body);
-        let invocation = Invocation::start(&self.datadog, &event, &request.context, now);
+        let invocation = Invocation::start(&self.datadog, &event, Some(&request.body), &request.context, now);
         drop(event);
         let context = invocation.otel_context();
         // The runtime deserialises the event and calls the handler in here.

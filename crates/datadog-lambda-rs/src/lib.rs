@@ -34,7 +34,7 @@
 //! | make the root span yourself | [`create_root_span`], [`end_root_span`] |
 //! | see what the start takes, and when it fails | [`init_phase`], [`init_failed`] |
 //! | trace each record of a batch | [`trace_record`], [`record_context`] |
-//! | trace outgoing HTTP | [`HttpLayer`]; the AWS SDK has an interceptor of its own |
+//! | trace outgoing HTTP | [`HttpLayer`]; `HttpMiddleware` for `reqwest`, with the feature `reqwest-middleware`; the AWS SDK has an interceptor of its own |
 //! | pass the trace on in a payload | [`current_trace_context`] |
 //! | keep your own log format | [`log_fields`] |
 //! | keep your own `tracing` subscriber | [`log_layer`], [`trace_layer`] |
@@ -44,6 +44,8 @@
 //! has a bound, and what has to be dropped is counted.
 
 mod agent;
+#[cfg(any(feature = "api-metrics", test))]
+mod api;
 mod batch;
 mod builder;
 mod capture;
@@ -60,12 +62,16 @@ mod ids;
 mod init;
 mod invocation;
 mod layer;
+mod lifecycle;
 mod log;
 mod log_records;
 mod metric;
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
 mod out;
 mod panics;
 mod parent;
+mod partial;
 mod propagator;
 mod response;
 mod root;
@@ -87,6 +93,8 @@ pub use init::{init, run, set_tracer_provider, trace_layer, tracer_provider};
 pub use layer::{DatadogLayer, DatadogService, InvocationFuture};
 pub use log::{LogLayer, log_fields, log_layer};
 pub use metric::{Distribution, metric};
+#[cfg(feature = "reqwest-middleware")]
+pub use middleware::HttpMiddleware;
 pub use propagator::{DatadogPropagator, current_trace_context, propagator};
 pub use response::{ResponseBody, ResponseStream};
 pub use root::{Root, create_root_span, end_root_span};

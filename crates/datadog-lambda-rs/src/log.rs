@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use model::UnixNanos;
+use model::{TraceId, UnixNanos};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
 use serde::Serialize;
@@ -102,13 +102,18 @@ fn log_fields_of(datadog: &Datadog) -> BTreeMap<&'static str, String> {
     }
     let span = Context::map_current(|context| context.span().span_context().clone());
     let all = [
-        ("dd.trace_id", ids::from_otel_trace(span.trace_id()).map(|id| id.to_string())),
+        ("dd.trace_id", ids::from_otel_trace(span.trace_id()).map(|id| logged(id, settings.long_ids_logged))),
         ("dd.span_id", ids::from_otel_span(span.span_id()).map(|id| id.get().to_string())),
         ("dd.service", Some(datadog.common.service.to_string())),
         ("dd.env", settings.env.clone()),
         ("dd.version", settings.version.clone()),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// Datadog joins a line to its trace by 32 digits of hex, or by the lower half of the id in decimal.
+fn logged(id: TraceId, long: bool) -> String {
+    if long && id.high() != 0 { id.to_string() } else { id.low().to_string() }
 }
 
 /// A line about nothing that runs.
@@ -234,7 +239,7 @@ mod tests {
             let lambda = lambda_runtime::Context::default();
             let mut lambda = lambda;
             lambda.request_id = "req-1".to_owned();
-            let invocation = Invocation::start(datadog, &Value::Null, &lambda, ids::now());
+            let invocation = Invocation::start(datadog, &Value::Null, None, &lambda, ids::now());
             let _in = invocation.otel_context().attach();
             let error: Box<dyn Error> = "gone".into();
             tracing::warn!(items = 3, gift = true, error = &*error, note = ?Some("x"), "order {} \"taken\"", 5);

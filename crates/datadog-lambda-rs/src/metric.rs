@@ -61,7 +61,7 @@ impl Distribution {
             return;
         }
         self.metric.tags.push(Text::Borrowed(LIBRARY_TAG));
-        datadog.send_metric(&self.metric);
+        datadog.send_metric(self.metric);
     }
 }
 

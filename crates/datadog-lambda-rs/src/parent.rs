@@ -1,6 +1,7 @@
 //! Which trace an invocation continues: by the user's own extractor, by what the event or the client context
 //! carries, by X-Ray's header; and, for one that begins here, whether it is kept.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +12,10 @@ use model::{Span, UnixNanos};
 use propagation::{TraceContext, XRay};
 use serde_json::{Value, json};
 use trigger::Reading;
+use wire::lifecycle::StartAnswer;
 
-use crate::datadog::Datadog;
+use crate::agent::Until;
+use crate::datadog::{Datadog, budget};
 use crate::sampling::Decision;
 use crate::xray;
 
@@ -69,6 +72,37 @@ pub(crate) fn find(
         context.baggage = std::mem::take(&mut reading.baggage);
     }
     (reading, found)
+}
+
+/// Has the extension tell the trace, and make the spans that the event is about, where the user wants it so: whether
+/// it does. While it does not answer, all is as without.
+pub(crate) fn ask(
+    datadog: &Datadog,
+    event: &Value,
+    raw: Option<&[u8]>,
+    lambda: &LambdaContext,
+    reading: &mut Reading,
+    found: &mut Found,
+    now: UnixNanos,
+) -> bool {
+    let Some(lifecycle) = &datadog.lifecycle else { return false };
+    let budget = budget(&datadog.settings, UnixNanos::from_millis(lambda.deadline), now, Until::Written);
+    let written = || serde_json::to_vec(event).unwrap_or_default();
+    let body = raw.map_or_else(|| Cow::Owned(written()), Cow::Borrowed);
+    let Some(answer) = lifecycle.start(&lambda.request_id, &body, budget) else { return false };
+    reading.inferred.clear();
+    reading.links.clear();
+    let Some(StartAnswer { trace_id, priority }) = answer else { return true };
+    // What was read here of the same trace says more: its baggage, who decided.
+    let known = found.context.take().filter(|known| known.trace_id.low() == trace_id.low());
+    let mut context = known.unwrap_or_else(|| TraceContext::new(trace_id, None));
+    if trace_id.high() != 0 {
+        context.trace_id = trace_id;
+    }
+    context.priority = priority.or(context.priority);
+    context.links.clear();
+    found.context = Some(context);
+    true
 }
 
 /// The parent is X-Ray's; the trace is its own only where the event brought none.

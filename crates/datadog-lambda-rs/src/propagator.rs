@@ -26,7 +26,8 @@ use crate::invocation::Current;
 /// ```
 pub fn propagator() -> DatadogPropagator {
     let settings = &datadog().settings;
-    DatadogPropagator::new(settings.trigger.extract_styles.clone(), settings.inject_styles.clone())
+    let (extract, inject) = (settings.trigger.extract_styles.clone(), settings.inject_styles.clone());
+    DatadogPropagator::new(extract, inject, settings.max_tags)
 }
 
 /// Made by [`propagator`].
@@ -34,6 +35,7 @@ pub fn propagator() -> DatadogPropagator {
 pub struct DatadogPropagator {
     extract: Vec<Style>,
     inject: Vec<Style>,
+    max_tags: usize,
     fields: Vec<String>,
 }
 
@@ -77,12 +79,14 @@ pub fn current_trace_context() -> BTreeMap<String, String> {
 /// Writes a context as the settings say, whatever the global propagator is.
 pub(crate) fn inject(cx: &Context, injector: &mut dyn Injector) {
     if let Some(context) = trace_context(cx) {
-        propagation::inject(&context, &datadog().settings.inject_styles, &mut Into(injector));
+        let settings = &datadog().settings;
+        let mut carrier = Into { injector, max_tags: settings.max_tags };
+        propagation::inject(&context, &settings.inject_styles, &mut carrier);
     }
 }
 
 impl DatadogPropagator {
-    fn new(extract: Vec<Style>, inject: Vec<Style>) -> Self {
+    fn new(extract: Vec<Style>, inject: Vec<Style>, max_tags: usize) -> Self {
         let fields = [
             headers::TRACE_ID,
             headers::PARENT_ID,
@@ -93,14 +97,15 @@ impl DatadogPropagator {
             headers::TRACESTATE,
             headers::BAGGAGE,
         ];
-        Self { extract, inject, fields: fields.map(str::to_owned).to_vec() }
+        Self { extract, inject, max_tags, fields: fields.map(str::to_owned).to_vec() }
     }
 }
 
 impl TextMapPropagator for DatadogPropagator {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
         if let Some(context) = trace_context(cx) {
-            propagation::inject(&context, &self.inject, &mut Into(injector));
+            let mut carrier = Into { injector, max_tags: self.max_tags };
+            propagation::inject(&context, &self.inject, &mut carrier);
         }
     }
 
@@ -133,11 +138,16 @@ fn trace_context(cx: &Context) -> Option<TraceContext> {
     Some(context)
 }
 
-struct Into<'a>(&'a mut dyn Injector);
+struct Into<'a> {
+    injector: &'a mut dyn Injector,
+    max_tags: usize,
+}
 
 impl CarrierMut for Into<'_> {
     fn set(&mut self, name: &'static str, value: String) {
-        self.0.set(name, value);
+        if name != headers::TAGS || value.len() <= self.max_tags {
+            self.injector.set(name, value);
+        }
     }
 }
 
@@ -154,7 +164,12 @@ mod tests {
     use super::*;
 
     fn both() -> DatadogPropagator {
-        DatadogPropagator::new(propagation::DEFAULT_STYLES.to_vec(), propagation::DEFAULT_STYLES.to_vec())
+        within(512)
+    }
+
+    fn within(max_tags: usize) -> DatadogPropagator {
+        let styles = propagation::DEFAULT_STYLES.to_vec();
+        DatadogPropagator::new(styles.clone(), styles, max_tags)
     }
 
     #[test]
@@ -181,6 +196,24 @@ mod tests {
         }
         assert!(out["x-datadog-tags"].contains("_dd.p.dm=-4"), "{out:?}");
         assert!(out["traceparent"].starts_with("00-66a1b2c300000000112210f47de98115-"), "{out:?}");
+    }
+
+    #[test]
+    fn tags_have_a_bound() {
+        let headers = [
+            ("x-datadog-trace-id", "5"),
+            ("x-datadog-parent-id", "6"),
+            ("x-datadog-sampling-priority", "1"),
+            ("x-datadog-tags", "_dd.p.dm=-4"),
+        ];
+        let headers: HashMap<String, String> = headers.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        for (max, expect) in [(11, true), (10, false), (0, false)] {
+            let cx = within(max).extract_with_context(&Context::new(), &headers);
+            let mut out: HashMap<String, String> = HashMap::new();
+            within(max).inject_context(&cx, &mut out);
+            assert_eq!(out.contains_key("x-datadog-tags"), expect, "{max}: {out:?}");
+            assert_eq!(out["x-datadog-trace-id"], "5", "{max}");
+        }
     }
 
     #[test]

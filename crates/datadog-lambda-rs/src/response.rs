@@ -38,6 +38,10 @@ impl<B: Serialize> ResponseBody<B> {
         }
     }
 
+    pub(crate) fn to_json(&self) -> Option<Vec<u8>> {
+        catch_unwind(AssertUnwindSafe(|| serde_json::to_vec(self).ok())).ok().flatten()
+    }
+
     pub(crate) fn to_value(&self) -> Option<Value> {
         catch_unwind(AssertUnwindSafe(|| serde_json::to_value(self).ok())).ok().flatten()
     }

@@ -118,6 +118,7 @@ where
     let Root { invocation } = root;
     match result {
         Ok(response) => {
+            invocation.keep_response(|| serde_json::to_vec(response).ok());
             invocation.answered(invocation.wants_facts().then(|| status::of(response)));
             invocation.capture_response(|| serde_json::to_value(response).ok());
             invocation.finished(ids::now());
@@ -141,7 +142,7 @@ impl Root {
         context: &lambda_runtime::Context,
     ) -> Self {
         let event = serde_json::to_value(event).unwrap_or(Value::Null);
-        let invocation = Invocation::start(datadog, &event, context, ids::now());
+        let invocation = Invocation::start(datadog, &event, None, context, ids::now());
         invocation.handler_called();
         Self { invocation }
     }

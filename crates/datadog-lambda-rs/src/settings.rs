@@ -7,12 +7,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use propagation::Style;
+use tracing::level_filters::LevelFilter;
 
+use crate::datadog::{AFTER_RESPONSE, BEFORE_RESPONSE};
 use crate::sampling::{self, Rule};
 
+#[cfg(test)]
+pub(crate) mod absent;
 mod table;
 
 use table::TABLE;
+
+/// The longest `x-datadog-tags` that is written at all.
+const MAX_TAGS: usize = 512;
 
 /// The deepest that payloads are captured.
 const MAX_DEPTH: usize = 10;
@@ -22,6 +29,10 @@ const MAX_DEPTH: usize = 10;
 const AGENT_HOST: &str = "127.0.0.1";
 const TRACE_PORT: u16 = 8126;
 const STATSD_PORT: u16 = 8125;
+/// Datadog's first.
+const SITE: &str = "datadoghq.com";
+/// Where it is told of invocations.
+const LIFECYCLE_PORT: u16 = 8124;
 
 /// The file that a layer with the extension puts into the sandbox.
 pub(crate) const EXTENSION_FILE: &str = "/opt/extensions/datadog-agent";
@@ -81,6 +92,29 @@ pub(crate) struct Settings {
     pub(crate) flush_deadline: Duration,
     pub(crate) min_phase: Duration,
     pub(crate) tags: Vec<(String, String)>,
+    /// Trace ids that begin here have 128 bits.
+    pub(crate) long_ids: bool,
+    /// Log lines have all of them.
+    pub(crate) long_ids_logged: bool,
+    /// Bytes that `x-datadog-tags` may have.
+    pub(crate) max_tags: usize,
+    /// Finished spans at which an invocation sends them before its end.
+    pub(crate) partial_flush: bool,
+    pub(crate) partial_flush_spans: usize,
+    /// The least level of the library's own log lines.
+    pub(crate) own_level: LevelFilter,
+    /// The extension makes the span of the invocation.
+    pub(crate) universal: bool,
+    pub(crate) lifecycle_port: u16,
+    /// Where the API key comes from.
+    pub(crate) keys: secrets::Settings,
+    pub(crate) site: String,
+    /// Where metrics go; `None`: by the site.
+    pub(crate) metrics_url: Option<secrets::Base>,
+    pub(crate) tls_cert_file: Option<String>,
+    /// The longest that an answer, and that the next event, waits for telemetry. Tests have more patience.
+    pub(crate) before_response: Duration,
+    pub(crate) after_response: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +184,20 @@ impl Default for Settings {
             flush_deadline: Duration::from_millis(100),
             min_phase: Duration::from_millis(3),
             tags: Vec::new(),
+            long_ids: true,
+            long_ids_logged: true,
+            max_tags: MAX_TAGS,
+            partial_flush: true,
+            partial_flush_spans: 300,
+            own_level: LevelFilter::INFO,
+            universal: false,
+            lifecycle_port: LIFECYCLE_PORT,
+            keys: secrets::Settings::default(),
+            site: SITE.to_owned(),
+            metrics_url: None,
+            tls_cert_file: None,
+            before_response: BEFORE_RESPONSE,
+            after_response: AFTER_RESPONSE,
         }
     }
 }
@@ -187,6 +235,27 @@ impl Settings {
     /// Rules and rate as one list.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         self.sampling_rules.iter().cloned().chain(self.sample_rate.map(Rule::all)).collect()
+    }
+
+    /// Whether metrics go straight to Datadog: there is no extension, a key is to be had, and neither log lines nor
+    /// validated cryptography are asked for.
+    pub(crate) fn api_metrics(&self) -> bool {
+        let fips = self.keys.fips.unwrap_or_else(|| self.region.starts_with("us-gov-"));
+        self.agent.is_none() && !self.flush_to_log && !fips && self.key_variable().is_some()
+    }
+
+    /// The first variable that says where the key is.
+    fn key_variable(&self) -> Option<&'static str> {
+        let way = self.keys.ways(secrets::LIBRARY_ORDER).next();
+        way.map(|way| self.keys.variable(way))
+    }
+
+    /// A key is set, and this build cannot use it.
+    #[cfg(any(not(feature = "api-metrics"), test))]
+    pub(crate) fn lacks_feature(&self) -> Option<Problem> {
+        let key = self.key_variable().filter(|_| self.api_metrics())?;
+        let reason = "metrics are sent straight to Datadog only with the feature `api-metrics` of this crate";
+        Some(Problem { key, reason: reason.to_owned(), used: "log lines for the Datadog Forwarder" })
     }
 
     /// The service of the function's own spans.
@@ -275,6 +344,14 @@ mod tests {
             ("DD_APM_FLUSH_DEADLINE_MILLISECONDS", "-5"),
             ("DD_MIN_COLD_START_DURATION", "x"),
             ("AWS_XRAY_DAEMON_ADDRESS", "x:y"),
+            ("DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED", "64"),
+            ("DD_TRACE_128_BIT_TRACEID_LOGGING_ENABLED", "hex"),
+            ("DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH", "513"),
+            ("DD_TRACE_PARTIAL_FLUSH_ENABLED", "partly"),
+            ("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS", "0"),
+            ("DD_UNIVERSAL_INSTRUMENTATION", "all"),
+            ("DD_LAMBDA_LIFECYCLE_PORT", "0"),
+            ("DD_LOG_LEVEL", "3"),
         ] {
             check(&[(key, bad)], &[key]);
         }
@@ -299,6 +376,24 @@ mod tests {
         assert_eq!(settings.log_levels.as_deref(), Some("error"));
         assert_eq!(settings.trigger.extract_styles, [Style::TraceContext, Style::Datadog, Style::Baggage]);
         assert_eq!(settings.inject_styles, [Style::Datadog]);
+        let (settings, problems) = read(
+            false,
+            &[
+                ("DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED", "false"),
+                ("DD_TRACE_128_BIT_TRACEID_LOGGING_ENABLED", "FALSE"),
+                ("DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH", "0"),
+                ("DD_TRACE_PARTIAL_FLUSH_ENABLED", "0"),
+                ("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS", "7"),
+                ("DD_UNIVERSAL_INSTRUMENTATION", "1"),
+                ("DD_LAMBDA_LIFECYCLE_PORT", "9124"),
+                ("DD_LOG_LEVEL", "Critical"),
+            ],
+        );
+        assert_eq!(problems, [""; 0]);
+        assert!(!settings.long_ids && !settings.long_ids_logged && !settings.partial_flush);
+        assert_eq!((settings.max_tags, settings.partial_flush_spans), (0, 7));
+        assert_eq!((settings.universal, settings.lifecycle_port), (true, 9124));
+        assert_eq!(settings.own_level, LevelFilter::ERROR);
     }
 
     #[test]
@@ -307,6 +402,55 @@ mod tests {
         assert_eq!((settings.service("f").as_str(), settings.service("").as_str()), ("f", "aws.lambda"));
         let (settings, _) = read(false, &[("DD_TRACE_AWS_SERVICE_REPRESENTATION_ENABLED", "0")]);
         assert_eq!(settings.service("f"), "aws.lambda");
+    }
+
+    #[test]
+    fn metrics_go_to_the_api_where_they_can() {
+        let check = |extension, vars: &[(&str, &str)], expect: Option<&str>| {
+            let (settings, problems) = read(extension, vars);
+            assert_eq!(problems, [""; 0]);
+            let lacks = settings.lacks_feature().map(|problem| problem.key);
+            assert_eq!((settings.api_metrics(), lacks), (expect.is_some(), expect), "{vars:?}");
+        };
+        let key = ("DD_API_KEY", "0123456789abcdef0123456789abcdef");
+        check(false, &[], None);
+        check(false, &[key], Some("DD_API_KEY"));
+        check(true, &[key], None);
+        check(false, &[key, ("DD_TRACE_AGENT_PORT", "7")], None);
+        check(true, &[key, ("DD_FLUSH_TO_LOG", "true")], None);
+        check(false, &[key, ("DD_LAMBDA_FIPS_MODE", "true")], None);
+        check(false, &[key, ("AWS_REGION", "us-gov-west-1")], None);
+        check(
+            false,
+            &[key, ("AWS_REGION", "us-gov-west-1"), ("DD_LAMBDA_FIPS_MODE", "false")],
+            Some("DD_API_KEY"),
+        );
+        check(false, &[("DATADOG_API_KEY", "abc")], Some("DD_API_KEY"));
+        check(false, &[key, ("DD_KMS_API_KEY", "Y2k=")], Some("DD_KMS_API_KEY"));
+        check(
+            false,
+            &[("DD_API_KEY_SSM_NAME", "/dd"), ("DD_KMS_API_KEY", "Y2k=")],
+            Some("DD_API_KEY_SSM_NAME"),
+        );
+        check(
+            false,
+            &[("DD_API_KEY_SECRET_ARN", "dd"), ("DD_API_KEY_SSM_NAME", "/dd")],
+            Some("DD_API_KEY_SECRET_ARN"),
+        );
+    }
+
+    #[test]
+    fn a_bad_key_is_reported_without_the_key() {
+        let lookup = |key: &str| {
+            let vars =
+                [("DD_API_KEY", "hu\u{1}sh"), ("DD_KMS_API_KEY", "h*sh"), ("DD_URL", "http://u:hush@h")];
+            vars.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned())
+        };
+        let (settings, problems) = Settings::read(false, lookup);
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["DD_URL", "DD_API_KEY", "DD_KMS_API_KEY"]);
+        assert!(!format!("{settings:?}{problems:?}").contains("sh\""));
+        assert!(!settings.api_metrics());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //! process of its own, with an agent that keeps what it gets.
 
 mod agent;
+mod api;
 mod calls;
 mod concurrency;
 mod docs;
 mod features;
 mod flush;
 mod http_stack;
+mod partial;
 mod process;
+mod universal;
 mod world;

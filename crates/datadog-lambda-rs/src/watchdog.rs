@@ -93,7 +93,7 @@ mod tests {
     fn the_nearest_moment_is_the_first() {
         let datadog = Arc::new(Datadog::new(Settings::default(), Out::Memory(Mutex::default())));
         let lambda = lambda_runtime::Context::default();
-        let begin = || Invocation::start(&datadog, &Value::Null, &lambda, ids::now());
+        let begin = || Invocation::start(&datadog, &Value::Null, None, &lambda, ids::now());
         let (late, soon, over) = (begin(), begin(), begin());
         let watchdog = Arc::new(Watchdog::default());
         watchdog.watch(ids::now() + Duration::from_secs(3600), &late);

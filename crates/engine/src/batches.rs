@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use model::{Batch, ClientStats, Forward, Log, Series, Signal, SketchSeries, TracerPayload, UnixNanos};
 
 use crate::drops::{Drops, Reason};
+use crate::flush::Allowance;
 use crate::io::{Outcome, SendId};
 
 /// Sends that may be on their way at once.
@@ -16,6 +17,9 @@ const MAX_TRACES: usize = 4 << 20;
 const MAX_OTHER: usize = 3 << 20;
 /// Entries of one request: the logs intake's limit.
 const MAX_ITEMS: usize = 1000;
+/// Sends of one item without an answer that settles it, after which it goes: whatever is wrong with it must not
+/// keep all behind it waiting. With the pauses between them, most of an hour.
+const MAX_ATTEMPTS: u8 = 10;
 /// Bytes of one tracer payload: bigger ones are taken apart before they get here.
 pub(crate) const MAX_PAYLOAD: usize = MAX_TRACES / 2;
 
@@ -84,6 +88,8 @@ impl Item for Forward {
 #[derive(Clone, Debug)]
 struct Held<T> {
     weight: usize,
+    /// How often it was sent.
+    attempts: u8,
     item: T,
 }
 
@@ -106,6 +112,7 @@ struct Going {
     items: usize,
     batches: usize,
     deadline: UnixNanos,
+    held: bool,
 }
 
 impl<T> Default for Queue<T> {
@@ -119,17 +126,23 @@ impl<T: Item> Queue<T> {
     fn push(&mut self, item: T, bound: usize) -> u64 {
         let weight = item.weight();
         self.weight += weight;
-        self.waiting.push_back(Held { weight, item });
+        self.waiting.push_back(Held { weight, attempts: 0, item });
         self.shrink(bound)
     }
 
-    fn give_back(&mut self, items: Vec<T>, bound: usize) -> u64 {
+    /// Takes back what has to be tried again; how much was dropped, and how much was given up.
+    fn give_back(&mut self, items: Vec<T>, attempts: u8, bound: usize) -> (u64, u64) {
+        let mut given_up = 0;
         for item in items {
+            if attempts >= MAX_ATTEMPTS {
+                given_up += item.count();
+                continue;
+            }
             let weight = item.weight();
             self.weight += weight;
-            self.returned.push_back(Held { weight, item });
+            self.returned.push_back(Held { weight, attempts, item });
         }
-        self.shrink(bound)
+        (self.shrink(bound), given_up)
     }
 
     /// Drops the oldest until the bound is kept; how much that was.
@@ -147,20 +160,20 @@ impl<T: Item> Queue<T> {
         dropped
     }
 
-    fn begin(&mut self, batches: usize, deadline: UnixNanos) {
+    fn begin(&mut self, Allowance { batches, deadline, held }: Allowance) {
         while let Some(held) = self.returned.pop_back() {
             self.waiting.push_front(held);
         }
-        self.going = Going { items: self.waiting.len(), batches, deadline };
+        self.going = Going { items: self.waiting.len(), batches, deadline, held };
     }
 
     fn is_going(&self, now: UnixNanos) -> bool {
         self.going.items > 0 && self.going.batches > 0 && now < self.going.deadline
     }
 
-    /// The oldest items that fit one request.
-    fn cut(&mut self, max_weight: usize) -> Vec<T> {
-        let (mut items, mut weight) = (Vec::new(), 0);
+    /// The oldest items that fit one request, and how often any of them was sent.
+    fn cut(&mut self, max_weight: usize) -> (Vec<T>, u8) {
+        let (mut items, mut weight, mut attempts) = (Vec::new(), 0, 0);
         while self.going.items > 0 && items.len() < MAX_ITEMS {
             let Some(held) = self.waiting.pop_front() else { break };
             if !items.is_empty() && weight + held.weight > max_weight {
@@ -169,11 +182,12 @@ impl<T: Item> Queue<T> {
             }
             self.going.items -= 1;
             weight += held.weight;
+            attempts = attempts.max(held.attempts);
             items.push(held.item);
         }
         self.going.batches = self.going.batches.saturating_sub(1);
         self.weight = self.weight.saturating_sub(weight);
-        items
+        (items, attempts)
     }
 
     fn is_empty(&self) -> bool {
@@ -192,7 +206,11 @@ struct Flight {
     signal: Signal,
     weight: usize,
     count: u64,
+    /// How often any of it was sent, this time included.
+    attempts: u8,
     deadline: UnixNanos,
+    /// Its answer is worth waiting for.
+    held: bool,
 }
 
 /// A batch to send.
@@ -293,6 +311,11 @@ impl Batches {
         on_queue!(self, signal, queue => !queue.is_empty())
     }
 
+    /// Something waits that did not come back.
+    pub(crate) fn has_fresh(&mut self, signal: Signal) -> bool {
+        on_queue!(self, signal, queue => !queue.waiting.is_empty())
+    }
+
     pub(crate) fn has_returned(&self) -> bool {
         !self.traces.returned.is_empty()
             || !self.series.returned.is_empty()
@@ -302,10 +325,29 @@ impl Batches {
             || !self.forwards.returned.is_empty()
     }
 
-    /// Lets all that waits now go, in at most so many batches, until `deadline`. What comes back or in
-    /// afterwards waits for the next time.
-    pub(crate) fn begin(&mut self, signal: Signal, batches: usize, deadline: UnixNanos) {
-        on_queue!(self, signal, queue => queue.begin(batches, deadline));
+    /// Lets all that waits now go, as far as it may. What comes back or in afterwards waits for the next time.
+    pub(crate) fn begin(&mut self, signal: Signal, allowance: Allowance) {
+        on_queue!(self, signal, queue => queue.begin(allowance));
+    }
+
+    /// Bytes that wait, of all signals.
+    pub(crate) fn waiting_weight(&self) -> usize {
+        self.traces.weight
+            + self.series.weight
+            + self.sketches.weight
+            + self.logs.weight
+            + self.stats.weight
+            + self.forwards.weight
+    }
+
+    /// Something of a signal is on its way that should have been answered by now.
+    pub(crate) fn is_late(&self, signal: Signal, now: UnixNanos) -> bool {
+        self.flights.values().any(|flight| flight.signal == signal && flight.deadline <= now)
+    }
+
+    /// Nothing is on its way.
+    pub(crate) fn has_landed(&self) -> bool {
+        self.flights.is_empty()
     }
 
     /// Lets the rest of what [`Batches::begin`] let go follow the one batch that was allowed.
@@ -320,22 +362,25 @@ impl Batches {
         }
         let signals = Signal::ALL;
         let signal = signals.into_iter().find(|s| on_queue!(self, *s, queue => queue.is_going(now)))?;
-        let batch = match signal {
-            Signal::Traces => Batch::Traces(merge(self.traces.cut(MAX_TRACES))),
-            Signal::Series => Batch::Series(self.series.cut(MAX_OTHER)),
-            Signal::Sketches => Batch::Sketches(self.sketches.cut(MAX_OTHER)),
-            Signal::Logs => Batch::Logs(self.logs.cut(MAX_OTHER)),
-            Signal::Stats => Batch::Stats(self.stats.cut(MAX_OTHER)),
-            Signal::Forwards => Batch::Forwards(self.forwards.cut(MAX_OTHER)),
+        fn wrapped<T>((items, attempts): (Vec<T>, u8), wrap: impl Fn(Vec<T>) -> Batch) -> (Batch, u8) {
+            (wrap(items), attempts)
+        }
+        let (batch, attempts) = match signal {
+            Signal::Traces => wrapped(self.traces.cut(MAX_TRACES), |all| Batch::Traces(merge(all))),
+            Signal::Series => wrapped(self.series.cut(MAX_OTHER), Batch::Series),
+            Signal::Sketches => wrapped(self.sketches.cut(MAX_OTHER), Batch::Sketches),
+            Signal::Logs => wrapped(self.logs.cut(MAX_OTHER), Batch::Logs),
+            Signal::Stats => wrapped(self.stats.cut(MAX_OTHER), Batch::Stats),
+            Signal::Forwards => wrapped(self.forwards.cut(MAX_OTHER), Batch::Forwards),
         };
-        let (weight, count) = (batch.weight(), count(&batch));
+        let (weight, count, attempts) = (batch.weight(), batch.count(), attempts.saturating_add(1));
         let id = SendId(self.next_id);
         self.next_id += 1;
-        let deadline = on_queue!(self, signal, queue => {
+        let (deadline, held) = on_queue!(self, signal, queue => {
             queue.flying += weight;
-            queue.going.deadline
+            (queue.going.deadline, queue.going.held)
         });
-        self.flights.insert(id, Flight { signal, weight, count, deadline });
+        self.flights.insert(id, Flight { signal, weight, count, attempts, deadline, held });
         Some(Departure { id, batch, deadline })
     }
 
@@ -344,37 +389,44 @@ impl Batches {
         let flight = self.flights.remove(&id)?;
         let signal = flight.signal;
         on_queue!(self, signal, queue => queue.flying = queue.flying.saturating_sub(flight.weight));
-        let accepted = match outcome {
-            Outcome::Accepted => true,
-            Outcome::Refused { .. } => {
-                drops.add(signal.as_str(), Reason::Refused, flight.count);
-                false
-            }
-            Outcome::Retry(batch) => {
-                let back = batch.signal().as_str();
-                let bound = self.bound;
-                let dropped = match batch {
-                    Batch::Traces(items) => self.traces.give_back(items, bound),
-                    Batch::Series(items) => self.series.give_back(items, bound),
-                    Batch::Sketches(items) => self.sketches.give_back(items, bound),
-                    Batch::Logs(items) => self.logs.give_back(items, bound),
-                    Batch::Stats(items) => self.stats.give_back(items, bound),
-                    Batch::Forwards(items) => self.forwards.give_back(items, bound),
-                };
-                drops.add(back, Reason::Overflow, dropped);
-                false
-            }
-        };
-        Some(Landing { signal, accepted })
+        let Outcome { retry, refused, too_large, .. } = outcome;
+        let name = signal.as_str();
+        // What is told to be lost was in the batch: more than that was cannot be.
+        let back = retry.as_ref().map_or(0, Batch::count).min(flight.count);
+        let refused = refused.min(flight.count - back);
+        let too_large = too_large.min(flight.count - back - refused);
+        drops.add(name, Reason::Refused, refused);
+        drops.add(name, Reason::TooLarge, too_large);
+        let (is_well, bound, attempts) = (retry.is_none(), self.bound, flight.attempts);
+        if let Some(batch) = retry {
+            let name = batch.signal().as_str();
+            let (dropped, given_up) = match batch {
+                Batch::Traces(items) => self.traces.give_back(items, attempts, bound),
+                Batch::Series(items) => self.series.give_back(items, attempts, bound),
+                Batch::Sketches(items) => self.sketches.give_back(items, attempts, bound),
+                Batch::Logs(items) => self.logs.give_back(items, attempts, bound),
+                Batch::Stats(items) => self.stats.give_back(items, attempts, bound),
+                Batch::Forwards(items) => self.forwards.give_back(items, attempts, bound),
+            };
+            drops.add(name, Reason::Overflow, dropped);
+            drops.add(name, Reason::Attempts, given_up);
+        }
+        let accepted = flight.count - back - refused - too_large;
+        // An intake that refuses all is not worth waiting for either: the key is wrong.
+        Some(Landing { signal, is_well: is_well && (accepted > 0 || refused == 0) })
     }
 
-    /// Nothing more can be sent now, and nobody's answer is due.
-    pub(crate) fn is_quiet(&mut self, now: UnixNanos) -> bool {
-        let going = Signal::ALL.into_iter().any(|s| on_queue!(self, s, queue => queue.is_going(now)));
-        !going && self.flights.values().all(|flight| flight.deadline <= now)
+    /// Nothing more can be sent now, and nobody's answer is due that is worth waiting for; with `all`, nobody's
+    /// at all.
+    pub(crate) fn is_quiet(&mut self, now: UnixNanos, all: bool) -> bool {
+        let going = Signal::ALL
+            .into_iter()
+            .any(|s| on_queue!(self, s, queue => queue.is_going(now) && (all || queue.going.held)));
+        let is_due = |flight: &Flight| all || (flight.held && flight.deadline > now);
+        !going && !self.flights.values().any(is_due)
     }
 
-    /// When there is nothing to wait for any more, whatever the answers.
+    /// When nothing is worth waiting for any more, whatever the answers.
     pub(crate) fn last_deadline(&self) -> Option<UnixNanos> {
         let going = [
             self.traces.going,
@@ -384,8 +436,9 @@ impl Batches {
             self.stats.going,
             self.forwards.going,
         ];
-        let going = going.into_iter().filter(|g| g.items > 0 && g.batches > 0).map(|g| g.deadline);
-        self.flights.values().map(|flight| flight.deadline).chain(going).max()
+        let going = going.into_iter().filter(|g| g.items > 0 && g.batches > 0 && g.held);
+        let held = self.flights.values().filter(|flight| flight.held).map(|flight| flight.deadline);
+        held.chain(going.map(|g| g.deadline)).max()
     }
 
     /// Spans, log entries, points or values of a signal that are here or on their way.
@@ -428,22 +481,8 @@ impl Batches {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Landing {
     pub(crate) signal: Signal,
-    pub(crate) accepted: bool,
-}
-
-/// How many spans, log entries, points or values a batch holds.
-pub(crate) fn count(batch: &Batch) -> u64 {
-    fn sum<T: Item>(items: &[T]) -> u64 {
-        items.iter().map(Item::count).sum()
-    }
-    match batch {
-        Batch::Traces(items) => sum(items),
-        Batch::Series(items) => sum(items),
-        Batch::Sketches(items) => sum(items),
-        Batch::Logs(items) => sum(items),
-        Batch::Stats(items) => sum(items),
-        Batch::Forwards(items) => sum(items),
-    }
+    /// The intake works.
+    pub(crate) is_well: bool,
 }
 
 /// Puts the chunks of equal tracers together: one payload for each.

@@ -191,7 +191,13 @@ impl Boot {
             Some(load) => {
                 let parent_id = load.parent_id.replace(self.cold_span_id);
                 keep_within(load, start, start + duration.to_duration());
-                Context { trace_id: load.trace_id, parent_id, priority: decided }
+                let (from, until) = (load.start, load.end());
+                let context = Context { trace_id: load.trace_id, parent_id, priority: decided };
+                let is_phase = |span: &&mut Span| span.name == keys::spans::LOAD_PHASE;
+                for phase in chunk.spans.iter_mut().filter(is_phase) {
+                    keep_within(phase, from, until);
+                }
+                context
             }
             None => self.context?,
         };

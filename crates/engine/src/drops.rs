@@ -14,6 +14,10 @@ pub(crate) enum Reason {
     Overflow,
     /// The intake will never take it.
     Refused,
+    /// It alone is more than the intake takes.
+    TooLarge,
+    /// It was sent too often without an answer that says what is wrong with it.
+    Attempts,
     /// Too many metric contexts at once.
     Contexts,
     /// It could not be read, or has no meaning (a metric that is not a number).
@@ -22,6 +26,8 @@ pub(crate) enum Reason {
     Inbox,
     /// Lambda dropped it before it was delivered.
     Platform,
+    /// It may hold what a rule was to mask that cannot be used.
+    Unmasked,
     /// It came after what it belongs to was sent.
     Late,
 }
@@ -31,10 +37,13 @@ impl Reason {
         match self {
             Self::Overflow => "overflow",
             Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Attempts => "attempts",
             Self::Contexts => "contexts",
             Self::Malformed => "malformed",
             Self::Inbox => "inbox",
             Self::Platform => "platform",
+            Self::Unmasked => "unmasked",
             Self::Late => "late",
         }
     }
@@ -64,6 +73,7 @@ impl Drops {
             Dropped::Stats => ("stats", Reason::Malformed),
             Dropped::Forwards => ("forwards", Reason::Inbox),
             Dropped::Metrics => ("metrics", Reason::Malformed),
+            Dropped::Logs => ("logs", Reason::Malformed),
             Dropped::Records => ("records", Reason::Malformed),
             Dropped::Datagrams => ("datagrams", Reason::Inbox),
         };

@@ -1,9 +1,12 @@
 //! The engine: joins facts, and decides when to send, when to ask for the next event and when to leave.
 //! What is sent is `stages`' business.
 
-use std::collections::VecDeque;
+mod facts;
 
-use model::{Chunk, Record, RequestId, Signal, Span, Status, TelemetryRecord, TracerInfo, UnixNanos, keys};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use model::{Signal, Status, UnixNanos, keys};
 
 use crate::boot::Boot;
 use crate::flush::{self, Flush, Telemetry};
@@ -12,7 +15,17 @@ use crate::invocations::Invocations;
 use crate::io::{Effect, Input, Outcome, SendId, Settings, StartCall};
 use crate::lifecycle::{Event, Lifecycle, Phase, Step};
 use crate::mode::Mode;
+use crate::pace::{Hold, Pace};
 use crate::stages::{More, Stages};
+
+/// Bytes that are worth a request of their own while an invocation runs.
+const MUCH: usize = 1 << 20;
+/// How long after an answer a connection is taken to be there still.
+const WARM: Duration = Duration::from_secs(30);
+/// Invocations without a word of telemetry, after which there is none.
+const MAX_UNHEARD: u32 = 2;
+/// How often SHUTDOWN lets go what came meanwhile. What is refused becomes a metric of its loss, which is news.
+const MAX_LATE_ROUNDS: u8 = 3;
 
 /// The whole state of the extension.
 #[derive(Clone, Debug)]
@@ -26,13 +39,26 @@ pub struct Engine {
     invocations: Invocations,
     stages: Stages,
     flush: Flush,
+    pace: Pace,
+    /// What the end of the live invocation waits for.
+    hold: Hold,
+    /// When Lambda ends the live invocation, if its end does not wait for us.
+    free_until: Option<UnixNanos>,
     telemetry: Telemetry,
-    /// When the oldest data came that nobody is going to ask for.
+    /// Invocations without a word of telemetry.
+    unheard: u32,
+    /// When the oldest data came that was not let go.
     idle_since: Option<UnixNanos>,
+    /// When the end of an invocation began to wait for its data.
+    waits_since: Option<UnixNanos>,
+    /// When an intake took something last.
+    accepted_at: Option<UnixNanos>,
     /// How SHUTDOWN says that the last invocation ended.
     cut_off: Option<Status>,
     /// Batches that fail at SHUTDOWN are tried once more.
     tried_again: bool,
+    /// How often it let go what came meanwhile.
+    late_rounds: u8,
     effects: VecDeque<Effect>,
     /// Something was told since the last time that there was nothing to do.
     is_stirred: bool,
@@ -44,17 +70,25 @@ impl Engine {
         let mode = Mode::default();
         Self {
             now,
-            born: now,
+            // Lambda tells its times in milliseconds.
+            born: UnixNanos::from_millis(now.as_millis()),
             lifecycle: Lifecycle::new(),
             begun: now,
             boot: Boot::new(settings.seed),
             invocations: Invocations::new(mode),
             stages: Stages::new(&settings, mode),
-            flush: Flush::new(settings.flush_timeout),
+            flush: Flush::new(settings.flush_timeout, settings.seed),
+            pace: Pace::new(settings.flush_strategy, now),
+            hold: Hold::Full,
+            free_until: None,
             telemetry: Telemetry::default(),
+            unheard: 0,
             idle_since: None,
+            waits_since: None,
+            accepted_at: None,
             cut_off: None,
             tried_again: false,
+            late_rounds: 0,
             effects: VecDeque::from([Effect::Next]),
             is_stirred: false,
         }
@@ -70,7 +104,7 @@ impl Engine {
                 self.close_forerunner();
                 let evicted = self.invocations.announce(now, &request_id);
                 self.close(evicted);
-                self.enter(Event::Invoke { deadline: flush::invocation_deadline(now, deadline) });
+                self.begin_invocation(flush::invocation_deadline(now, deadline));
             }
             Input::Shutdown { reason, deadline } => self.shut_down(&reason, deadline),
             Input::Telemetry(records) => {
@@ -81,8 +115,8 @@ impl Engine {
             }
             Input::StartCall(call) => {
                 let StartCall { request_id, reading } = *call;
-                let waiting = self.lifecycle.is_waiting();
-                let evicted = self.invocations.start_call(request_id, waiting, reading);
+                let for_next = self.lifecycle.is_waiting() && !self.awaits_start_call();
+                let evicted = self.invocations.start_call(request_id, for_next, reading);
                 self.close(evicted);
             }
             Input::EndCall(call) => {
@@ -102,6 +136,9 @@ impl Engine {
                     self.stages.metrics.accept(now, metric, &mut self.stages.drops);
                 }
             }
+            Input::Sketches(all) => self.stages.take_sketches(all),
+            Input::Lines(lines) => self.stages.take_lines(now, lines),
+            Input::Flush => self.flush_now(),
             Input::Sent { id, outcome } => self.landed(id, outcome),
             Input::Dropped { what, count } => self.stages.drops.add_at_source(what, count),
         }
@@ -127,15 +164,58 @@ impl Engine {
     /// When to [`Engine::tick`] at the latest, if no fact comes before. Valid after [`Engine::poll`] gave
     /// `None`. `None`: sleep until a fact comes.
     pub fn deadline(&self) -> Option<UnixNanos> {
-        let answers =
-            |until: UnixNanos| self.stages.batches.last_deadline().map_or(until, |last| last.min(until));
         match self.lifecycle.phase() {
-            Phase::Waiting => flush::idle_end(self.idle_since),
-            Phase::Running { deadline } => Some(self.end_of_live(deadline)),
-            Phase::Draining { until, .. } => Some(until),
-            Phase::Flushing { until } | Phase::Leaving { until } => Some(answers(until)),
+            Phase::Waiting => self.background(),
+            Phase::Running { deadline } => {
+                let end = self.end_of_live(deadline);
+                Some(self.background().map_or(end, |at| at.min(end)))
+            }
+            Phase::Flushing { until } => {
+                Some(self.stages.batches.last_deadline().map_or(until, |last| last.min(until)))
+            }
+            Phase::Draining { until, .. } | Phase::Leaving { until } => Some(until),
             Phase::Gone => None,
         }
+    }
+
+    /// When data goes that the end of no invocation waits for.
+    fn background(&self) -> Option<UnixNanos> {
+        let since = self.idle_since?;
+        match self.lifecycle.phase() {
+            Phase::Waiting => {
+                let company = self.pace.company(false);
+                let running = self.free_until.filter(|_| self.runs_freely());
+                Some(match running.zip(company) {
+                    Some((deadline, company)) => (since + company).min(flush::lead(deadline)),
+                    None => flush::idle_end(since),
+                })
+            }
+            Phase::Running { .. } => Some(since + self.pace.company(true)?),
+            Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Gone => None,
+        }
+    }
+
+    /// An invocation runs whose end does not wait for us.
+    fn runs_freely(&self) -> bool {
+        self.free_until.is_some() && self.invocations.live().is_some_and(|live| !live.is_over())
+    }
+
+    /// The same, and no library has told of its start.
+    fn awaits_start_call(&self) -> bool {
+        self.runs_freely() && self.invocations.live().is_some_and(|live| live.start_call.is_none())
+    }
+
+    fn begin_invocation(&mut self, deadline: UnixNanos) {
+        if self.telemetry == Telemetry::NothingYet {
+            self.unheard += 1;
+            if self.unheard > MAX_UNHEARD {
+                self.telemetry = Telemetry::Silent;
+            }
+        }
+        self.hold = self.pace.arrived(self.now);
+        let holds = self.hold != Hold::None;
+        self.free_until = (!holds).then_some(deadline);
+        self.enter(Event::Invoke { deadline, holds });
     }
 
     /// Derives what the facts give, then moves on as far as they carry.
@@ -145,11 +225,42 @@ impl Engine {
         while let Some(event) = self.due()
             && self.enter(event)
         {}
-        let idle_end = flush::idle_end(self.idle_since).filter(|_| self.lifecycle.is_waiting());
-        if idle_end.is_some_and(|end| self.now >= end) {
-            self.begin_flush(self.now + self.flush.timeout());
+        if self.background().is_some_and(|at| self.now >= at) || self.has_much() {
+            self.flush_aside();
         }
         self.depart();
+    }
+
+    /// So much waits, and the way is so free, that there is no need to wait for the end of the invocation.
+    fn has_much(&self) -> bool {
+        let batches = &self.stages.batches;
+        matches!(self.lifecycle.phase(), Phase::Waiting | Phase::Running { .. })
+            && batches.waiting_weight() >= MUCH
+            && batches.has_landed()
+            && self.flush.is_well()
+            && self.accepted_at.is_some_and(|at| self.now.since(at) < WARM)
+    }
+
+    /// Lets all that is here go, and waits for nothing.
+    fn flush_aside(&mut self) {
+        let is_done = self.invocations.live().is_some_and(|live| live.done.is_some());
+        if self.free_until.is_some() && (is_done || self.telemetry == Telemetry::Silent) {
+            for foreign in self.invocations.take_foreign() {
+                self.close(Some(foreign));
+            }
+            self.stages.derive_boot(self.now, &mut self.boot, true);
+        }
+        if self.free_until.is_some_and(|deadline| self.now >= flush::lead(deadline)) {
+            self.free_until = None;
+        }
+        self.begin_flush(self.now + self.flush.timeout());
+    }
+
+    /// A library wants what is there to leave.
+    fn flush_now(&mut self) {
+        if matches!(self.lifecycle.phase(), Phase::Waiting | Phase::Running { .. }) {
+            self.flush_aside();
+        }
     }
 
     /// The event that the present facts and the time make due.
@@ -167,9 +278,8 @@ impl Engine {
             {
                 Some(Event::Reported)
             }
-            Phase::Flushing { .. } | Phase::Leaving { .. } if self.stages.batches.is_quiet(now) => {
-                Some(Event::Delivered)
-            }
+            Phase::Flushing { .. } if self.stages.batches.is_quiet(now, false) => Some(Event::Delivered),
+            Phase::Leaving { .. } if self.stages.batches.is_quiet(now, true) => Some(Event::Delivered),
             Phase::Flushing { until } | Phase::Draining { until, .. } | Phase::Leaving { until }
                 if now >= until =>
             {
@@ -181,24 +291,27 @@ impl Engine {
 
     /// Takes an event; `true` when it moved something.
     fn enter(&mut self, event: Event) -> bool {
-        // At the end there is no later flush: what failed gets its second chance now.
-        let again = event == Event::Delivered && !self.tried_again && self.stages.batches.has_returned();
-        if let (Phase::Leaving { until }, true) = (self.lifecycle.phase(), again) {
-            self.tried_again = true;
+        let before = self.lifecycle.phase();
+        if let (Phase::Leaving { until }, Event::Delivered) = (before, event)
+            && self.goes_again()
+        {
             self.begin_flush(until);
             return true;
         }
-        let before = self.lifecycle.phase();
         let step = self.lifecycle.on(self.now, event);
         if matches!(event, Event::Invoke { .. }) {
             self.begun = self.now;
         }
         match step {
             None => {}
-            Some(Step::Next) => self.effects.push_back(Effect::Next),
+            Some(Step::Next) => {
+                self.measure();
+                self.effects.push_back(Effect::Next);
+            }
             Some(Step::Exit) => self.effects.push_back(Effect::Exit),
             Some(Step::Flush { until }) => {
                 if !self.lifecycle.is_shutting_down() {
+                    self.waits_since = Some(self.now);
                     self.close_strangers();
                     self.stages.derive_boot(self.now, &mut self.boot, true);
                 }
@@ -212,14 +325,36 @@ impl Engine {
         before != self.lifecycle.phase()
     }
 
+    /// At the end there is no later flush: what failed gets its second chance now, and what came while the
+    /// last one was on its way goes too.
+    fn goes_again(&mut self) -> bool {
+        if !self.tried_again && self.stages.batches.has_returned() {
+            self.tried_again = true;
+            return true;
+        }
+        self.late_rounds += 1;
+        self.late_rounds <= MAX_LATE_ROUNDS && self.stages.has_news()
+    }
+
+    /// The end of an invocation waited for its data.
+    fn measure(&mut self) {
+        let Some(since) = self.waits_since.take() else { return };
+        let took = self.now.since(since);
+        if !took.is_zero() {
+            self.pace.measured(took);
+        }
+        self.stages.overhead.waited(took);
+    }
+
     fn end_of_live(&self, deadline: UnixNanos) -> UnixNanos {
-        flush::end_of(self.invocations.live(), self.telemetry, self.begun, deadline)
+        flush::end_of(self.invocations.live(), self.telemetry, self.hold, self.begun, deadline)
     }
 
     /// Lets all that is here go, as far as the breakers allow.
     fn begin_flush(&mut self, until: UnixNanos) {
         let now = self.now;
         self.idle_since = None;
+        self.pace.flushed(now);
         self.derive();
         self.stages.queue_logs();
         self.stages.queue_metrics(now);
@@ -232,8 +367,10 @@ impl Engine {
             } else {
                 self.flush.allow(signal, now, until)
             };
-            if let Some(allowance) = allowance {
-                self.stages.batches.begin(signal, allowance.batches, allowance.deadline);
+            if let Some(mut allowance) = allowance {
+                // After a freeze there is an answer that was not read, or none: nobody knows.
+                allowance.held &= !self.stages.batches.is_late(signal, now);
+                self.stages.batches.begin(signal, allowance);
             }
         }
     }
@@ -246,112 +383,15 @@ impl Engine {
     }
 
     fn landed(&mut self, id: SendId, outcome: Outcome) {
+        let cost = outcome.cost;
         let Some(landing) = self.stages.batches.land(id, outcome, &mut self.stages.drops) else { return };
-        if self.flush.answered(landing.signal, self.now, landing.accepted) {
+        self.stages.overhead.sent(landing.signal, cost);
+        if landing.is_well {
+            self.accepted_at = Some(self.now);
+        }
+        if self.flush.answered(landing.signal, self.now, landing.is_well) {
             self.stages.batches.widen(landing.signal);
         }
-    }
-
-    fn record(&mut self, TelemetryRecord { time, record }: TelemetryRecord) {
-        self.telemetry = Telemetry::Heard;
-        let now = self.now;
-        let evicted = match record {
-            Record::InitStart(init) => {
-                self.boot.note_init_start(time, &init);
-                self.stages.logs.init_start(time, &init);
-                None
-            }
-            Record::InitReport(init) => {
-                self.boot.note_init_report(time, &init);
-                None
-            }
-            Record::Start(start) => {
-                self.stages.logs.start(time, &start);
-                self.invocations.start(time, &start.request_id)
-            }
-            Record::RuntimeDone(done) => {
-                self.stages.logs.end(time, &done);
-                let id = done.request_id.clone();
-                self.note_record(time, &id, |one| one.note_done(now, time, done))
-            }
-            Record::Report(report) => {
-                let id = report.request_id.clone();
-                self.stages.logs.report(time, &report, self.invocations.runtime_duration(&id));
-                self.boot.note_report(time, report.init_duration);
-                self.note_record(time, &id, |one| one.note_report(time, report))
-            }
-            Record::FunctionLog(line) | Record::ExtensionLog(line) => {
-                let fatal = self.stages.line(time, line);
-                fatal.and_then(|id| {
-                    self.invocations.record(&id, |one| {
-                        one.out_of_memory.get_or_insert(time);
-                    })
-                })
-            }
-            Record::LogsDropped { records, .. } => {
-                self.stages.drops.add("logs", crate::drops::Reason::Platform, records);
-                None
-            }
-            Record::InitRuntimeDone { .. }
-            | Record::RestoreStart
-            | Record::RestoreRuntimeDone { .. }
-            | Record::RestoreReport { .. }
-            | Record::Extension { .. }
-            | Record::TelemetrySubscription { .. }
-            | Record::Unknown { .. } => None,
-        };
-        self.close(evicted);
-    }
-
-    /// Notes what Lambda says of the end of an invocation.
-    fn note_record(
-        &mut self,
-        time: UnixNanos,
-        id: &RequestId,
-        fact: impl FnOnce(&mut Invocation),
-    ) -> Option<Invocation> {
-        if time < self.born {
-            self.invocations.foreign_record(id, fact)
-        } else {
-            self.invocations.record(id, fact)
-        }
-    }
-
-    fn traces(&mut self, tracer: &TracerInfo, chunks: Vec<Chunk>) {
-        let now = self.now;
-        for span in chunks.iter().flat_map(|chunk| &chunk.spans) {
-            let is_root =
-                span.name == keys::spans::INVOCATION && span.resource != keys::lambda::PLACEHOLDER_RESOURCE;
-            if let Some(id) = request_id_of(span).filter(|_| is_root) {
-                self.invocations.root_seen(now, &id);
-            }
-        }
-        let (loads, placeholders) = self.stages.chunks(now, tracer, chunks);
-        for load in loads {
-            if let Some(load) = self.boot.take_load(tracer, load) {
-                self.stages.send_chunks(now, tracer, vec![load]);
-            }
-        }
-        for placeholder in placeholders {
-            self.placeholder(placeholder);
-        }
-    }
-
-    fn placeholder(&mut self, span: Span) {
-        let Some(id) = request_id_of(&span).or_else(|| self.invocations.live_id().cloned()) else {
-            return self.stages.drop_late_span();
-        };
-        let mut late = false;
-        let evicted = self.invocations.placeholder(&id, |one| {
-            late = one.given.root || one.placeholder.is_some();
-            if !late {
-                one.placeholder = Some(Box::new(span));
-            }
-        });
-        if late {
-            self.stages.drop_late_span();
-        }
-        self.close(evicted);
     }
 
     /// Derives what the facts give by now.
@@ -437,10 +477,6 @@ impl Engine {
     }
 }
 
-fn request_id_of(span: &Span) -> Option<RequestId> {
-    span.meta.get(keys::lambda::REQUEST_ID).and_then(|id| RequestId::new(id))
-}
-
 #[cfg(test)]
 impl Engine {
     pub(crate) fn phase(&self) -> Phase {
@@ -453,7 +489,8 @@ impl Engine {
         let (traces, metrics, logs) = (&self.stages.traces, &self.stages.metrics, &self.stages.logs);
         let state =
             (&self.lifecycle, &self.boot, &self.invocations, &self.flush, self.telemetry, &self.cut_off);
-        (format!("{state:?}{traces:?}{metrics:?}{logs:?}"), self.stages.batches.held_items())
+        let pace = (&self.pace, self.hold, self.free_until, self.unheard, self.idle_since);
+        (format!("{state:?}{pace:?}{traces:?}{metrics:?}{logs:?}"), self.stages.batches.held_items())
     }
 
     /// Spans, log entries or values of distributions that are held anywhere, or on their way.

@@ -1,14 +1,16 @@
 //! When to flush and how much of the function's time that may cost. Holds no data.
 //!
-//! The budget of a signal shrinks with the first failure, and after the second nothing is sent for a while:
-//! a dead intake costs the function one timeout, one short try, and then nothing but a short try now and
-//! then.
+//! The budget of a signal shrinks with the first failure, and after the second nothing is sent for a while, and
+//! then one batch that nobody waits for: a dead intake costs the function one timeout, one short try, and then
+//! nothing.
 
 use std::time::Duration;
 
 use model::{Signal, UnixNanos};
 
+use crate::ids::Ids;
 use crate::invocation::Invocation;
+use crate::pace::Hold;
 
 /// What is left of an invocation's or a shutdown's time for the platform itself.
 pub(crate) const MARGIN: Duration = Duration::from_millis(100);
@@ -64,6 +66,7 @@ pub(crate) enum Telemetry {
 pub(crate) fn end_of(
     live: Option<&Invocation>,
     telemetry: Telemetry,
+    hold: Hold,
     begun: UnixNanos,
     deadline: UnixNanos,
 ) -> UnixNanos {
@@ -75,6 +78,7 @@ pub(crate) fn end_of(
         (Some(done), _, _) if live.report.is_some() || !live.awaits_end_call() => done,
         (Some(done), _, _) => done + CALL_GRACE,
         (None, Some(answered), Telemetry::Silent) => answered,
+        (None, Some(answered), _) if hold == Hold::Brief => answered,
         (None, Some(answered), _) => answered + RECORD_GRACE,
         (None, None, Telemetry::Heard) => last,
         (None, None, Telemetry::NothingYet) => begun + SILENCE,
@@ -83,9 +87,14 @@ pub(crate) fn end_of(
     end.min(last)
 }
 
+/// When data has to be gone of an invocation whose end does not wait for it.
+pub(crate) fn lead(deadline: UnixNanos) -> UnixNanos {
+    deadline - LEAD
+}
+
 /// When data has to go that came while no invocation runs that we know of.
-pub(crate) fn idle_end(data_since: Option<UnixNanos>) -> Option<UnixNanos> {
-    Some(data_since? + IDLE)
+pub(crate) fn idle_end(data_since: UnixNanos) -> UnixNanos {
+    data_since + IDLE
 }
 
 /// What a signal may send in a flush.
@@ -93,6 +102,8 @@ pub(crate) fn idle_end(data_since: Option<UnixNanos>) -> Option<UnixNanos> {
 pub(crate) struct Allowance {
     pub(crate) batches: usize,
     pub(crate) deadline: UnixNanos,
+    /// Whether it is worth waiting for the answers.
+    pub(crate) held: bool,
 }
 
 /// One circuit breaker per signal: their intakes are different hosts.
@@ -101,6 +112,8 @@ pub(crate) struct Flush {
     timeout: Duration,
     breakers: [(Signal, Breaker); Signal::ALL.len()],
     number: u64,
+    /// Of the jitter: sandboxes must not come back to an intake all at once.
+    seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,8 +127,9 @@ struct Breaker {
 }
 
 impl Flush {
-    pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, breakers: Signal::ALL.map(|signal| (signal, Breaker::default())), number: 0 }
+    pub(crate) fn new(timeout: Duration, seed: u64) -> Self {
+        let breakers = Signal::ALL.map(|signal| (signal, Breaker::default()));
+        Self { timeout, breakers, number: 0, seed }
     }
 
     /// The longest that a flush may hold back `Next`.
@@ -131,23 +145,29 @@ impl Flush {
     /// What a signal may send in the flush that began, which ends at `until`. `None`: nothing.
     pub(crate) fn allow(&self, signal: Signal, now: UnixNanos, until: UnixNanos) -> Option<Allowance> {
         let breaker = self.breaker(signal);
-        let (batches, budget) = match breaker.failures {
-            0 => (usize::MAX, self.timeout),
+        let (batches, deadline, held) = match breaker.failures {
+            0 => (usize::MAX, until.min(now + self.timeout), true),
+            1 => (1, until.min(now + self.timeout.min(SHORT)), true),
             _ if now < breaker.open_until => return None,
-            _ => (1, self.timeout.min(SHORT)),
+            // Whether it is back is found out while invocations run.
+            _ => (1, now + self.timeout, false),
         };
-        let deadline = until.min(now + budget);
-        (deadline > now).then_some(Allowance { batches, deadline })
+        (deadline > now).then_some(Allowance { batches, deadline, held })
+    }
+
+    /// No intake failed when it was last tried.
+    pub(crate) fn is_well(&self) -> bool {
+        self.breakers.iter().all(|(_, breaker)| breaker.failures == 0)
     }
 
     /// What a signal may send in the last flush: another chance there is not, and nobody waits for it.
     pub(crate) fn allow_last(now: UnixNanos, until: UnixNanos) -> Option<Allowance> {
-        (until > now).then_some(Allowance { batches: usize::MAX, deadline: until })
+        (until > now).then_some(Allowance { batches: usize::MAX, deadline: until, held: true })
     }
 
     /// Takes note of an answer; `true` when the intake is back after failures.
     pub(crate) fn answered(&mut self, signal: Signal, now: UnixNanos, accepted: bool) -> bool {
-        let number = self.number;
+        let (number, seed) = (self.number, self.seed);
         let Some((_, breaker)) = self.breakers.iter_mut().find(|(s, _)| *s == signal) else { return false };
         if accepted {
             return std::mem::take(breaker).failures > 0;
@@ -158,7 +178,11 @@ impl Flush {
         breaker.failed_in = number;
         breaker.failures = breaker.failures.saturating_add(1);
         if let Some(doublings) = breaker.failures.checked_sub(2) {
-            breaker.open_until = now + COOL_DOWN * (1 << doublings.min(MAX_DOUBLINGS));
+            let pause = COOL_DOWN * (1 << doublings.min(MAX_DOUBLINGS));
+            // From as much to a quarter more.
+            let drawn = Ids::of(seed ^ u64::from(breaker.failures), signal.as_str()).draw();
+            let more = u32::try_from(drawn % 256).unwrap_or_default();
+            breaker.open_until = now + pause + pause / 1024 * more;
         }
         false
     }

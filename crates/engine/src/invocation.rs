@@ -122,6 +122,11 @@ impl Invocation {
         self.start_call.is_some() && self.end_call.is_none()
     }
 
+    /// Someone told that the handler is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.done.is_some() || self.end_call.is_some() || self.root_seen.is_some() || self.report.is_some()
+    }
+
     /// The runtime is done, and the library has told all it will. `silent`: Lambda tells nothing here, so
     /// the library's word is the last one.
     pub(crate) fn is_settled(&self, now: UnixNanos, silent: bool) -> bool {

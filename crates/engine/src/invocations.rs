@@ -280,6 +280,13 @@ impl Invocations {
         Vec::from(strangers)
     }
 
+    /// Takes out those of the sandbox before this one.
+    pub(crate) fn take_foreign(&mut self) -> Vec<Invocation> {
+        let (foreign, known) = std::mem::take(&mut self.entries).into_iter().partition(|one| one.is_foreign);
+        self.entries = known;
+        Vec::from(foreign)
+    }
+
     /// Takes out all.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Invocation> {
         std::mem::take(&mut self.entries).into_iter()

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use model::{
-    Arn, Batch, Chunk, ClientStats, Forward, Metric, RequestId, SpanId, TelemetryRecord, Text, TracerInfo,
-    UnixNanos,
+    Arn, Batch, Chunk, ClientStats, Forward, LogLine, Metric, RequestId, SketchSeries, SpanId,
+    TelemetryRecord, Text, TracerInfo, UnixNanos,
 };
 use propagation::TraceContext;
 use trigger::Reading;
 
+use crate::labels::TagChoice;
+use crate::log_rules::LogRules;
 use crate::rules::TraceRules;
 
 /// A fact. Facts of one source arrive in the order they happened; facts of different sources in any.
@@ -32,6 +34,12 @@ pub enum Input {
     Forward(Box<Forward>),
     /// Metrics from a DogStatsD client.
     Metrics(Vec<Metric>),
+    /// Distributions that the function's own meters put together.
+    Sketches(Vec<SketchSeries>),
+    /// Log lines that the function sends rather than prints, with when that was (`None`: as they come).
+    Lines(Vec<(Option<UnixNanos>, LogLine)>),
+    /// `/lambda/flush`: a library wants what is there to leave now.
+    Flush,
     /// What became of an [`Effect::Send`].
     Sent { id: SendId, outcome: Outcome },
     /// A source dropped data before it got here.
@@ -54,16 +62,68 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SendId(pub u64);
 
-/// What the intake made of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Accepted,
+/// What the intake made of a batch: what is in none of these was accepted. Counts are of spans, log entries,
+/// points, values, as [`Batch::count`] has them.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Outcome {
     /// Not accepted, and worth another try: unreachable, too slow, 5xx, 429.
-    Retry(Batch),
+    pub retry: Option<Batch>,
     /// Not accepted, and never will be: 4xx.
-    Refused {
-        weight: usize,
-    },
+    pub refused: u64,
+    /// Larger than the intake takes, each alone.
+    pub too_large: u64,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// What sending took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Requests that were sent, also those that failed.
+    pub requests: u64,
+    /// Their bodies as sent.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// One more request.
+    pub fn add(&mut self, bytes: usize) {
+        self.requests += 1;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+}
+
+impl Outcome {
+    /// All was accepted.
+    pub fn accepted() -> Self {
+        Self::default()
+    }
+
+    /// All has to be tried again.
+    pub fn retry(batch: Batch) -> Self {
+        Self { retry: Some(batch), ..Self::default() }
+    }
+
+    /// All was refused for good.
+    pub fn refused(batch: &Batch) -> Self {
+        Self { refused: batch.count(), ..Self::default() }
+    }
+}
+
+/// `DD_SERVERLESS_FLUSH_STRATEGY`: when data leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FlushStrategy {
+    /// By how often invocations come.
+    #[default]
+    Adaptive,
+    /// At the end of every invocation.
+    End,
+    /// The same, and so often while one runs.
+    EndAnd(Duration),
+    /// At the end of an invocation, but not more often than this; and so often while one runs.
+    Periodically(Duration),
+    /// So often while invocations run, whose ends never wait.
+    Continuously(Duration),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +163,8 @@ pub enum Dropped {
     Forwards,
     /// DogStatsD lines that could not be read.
     Metrics,
+    /// Log records that could not be read or found the inbox full.
+    Logs,
     /// Telemetry records that could not be read.
     Records,
     /// Datagrams that found the inbox full.
@@ -126,10 +188,19 @@ pub struct Settings {
     pub trace_rules: TraceRules,
     pub enhanced_metrics: bool,
     pub logs: bool,
+    /// What is done with each log line.
+    pub log_rules: LogRules,
+    /// Whether lines are made of what the platform tells: `START`, `END`, `REPORT`.
+    pub platform_logs: bool,
+    /// Stands before the names of the function's own metrics, dot included.
+    pub metric_namespace: Text,
+    /// Which tags of the function go on its own metrics.
+    pub metric_tags: TagChoice,
     /// Bytes held per signal before the oldest are dropped.
     pub batch_bytes: usize,
     /// The longest that one send may take, and the longest that a flush may hold back `Next`.
     pub flush_timeout: Duration,
+    pub flush_strategy: FlushStrategy,
     /// Seeds the ids of spans made here. Different in every sandbox.
     pub seed: u64,
 }
@@ -147,8 +218,13 @@ impl Default for Settings {
             trace_rules: TraceRules::default(),
             enhanced_metrics: true,
             logs: true,
+            log_rules: LogRules::default(),
+            platform_logs: true,
+            metric_namespace: Text::default(),
+            metric_tags: TagChoice::default(),
             batch_bytes: 10 << 20,
             flush_timeout: Duration::from_secs(5),
+            flush_strategy: FlushStrategy::Adaptive,
             seed: 0,
         }
     }

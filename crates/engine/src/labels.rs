@@ -4,6 +4,19 @@ use model::{Tags, Text, keys};
 
 use crate::io::Settings;
 
+/// Which tags of the function are taken: of `only`, if that is set, all but those of `exclude`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TagChoice {
+    pub only: Option<Vec<Text>>,
+    pub exclude: Vec<Text>,
+}
+
+impl TagChoice {
+    fn takes(&self, key: &Text) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(key)) && !self.exclude.contains(key)
+    }
+}
+
 /// The function's tags in the form that each signal needs, and its names.
 #[derive(Clone)]
 pub(crate) struct Labels {
@@ -17,8 +30,10 @@ pub(crate) struct Labels {
     pub(crate) span: Vec<(Text, Text)>,
     /// `_dd.tags.function`.
     pub(crate) payload: Tags<Text>,
-    /// `key:value` of every metric.
+    /// `key:value` of every metric that is made here.
     pub(crate) metric: Vec<Text>,
+    /// `key:value` of the function's own metrics.
+    pub(crate) own_metric: Vec<Text>,
     /// Comma-separated, of every log entry.
     pub(crate) log: String,
     /// Dollars for a gigabyte-second.
@@ -45,6 +60,8 @@ impl Labels {
             }
         }
         let list: Vec<Text> = tags.iter().map(|(k, v)| format!("{k}:{v}").into()).collect();
+        let own_metric = tags.iter().zip(&list).filter(|((key, _), _)| settings.metric_tags.takes(key));
+        let own_metric = own_metric.map(|(_, tag)| tag.clone()).collect();
         let joined = list.join(",");
         let mut span = tags.clone();
         span.push((keys::lambda::ORIGIN.into(), keys::lambda::ORIGIN_LAMBDA.into()));
@@ -57,6 +74,7 @@ impl Labels {
             configured_service,
             span,
             payload: [(keys::trace::FUNCTION_TAGS, joined.clone())].into_iter().collect(),
+            own_metric,
             metric: list,
             log: joined,
             // <https://aws.amazon.com/lambda/pricing/>, first tier of most regions.

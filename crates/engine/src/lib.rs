@@ -29,10 +29,13 @@ mod io;
 mod labels;
 mod lifecycle;
 mod log;
+mod log_rules;
 mod metric;
 mod mode;
 mod normalise;
 mod obfuscate;
+mod overhead;
+mod pace;
 mod root;
 mod rules;
 mod stages;
@@ -42,6 +45,11 @@ mod trace;
 mod tests;
 
 pub use engine::Engine;
-pub use io::{Dropped, Effect, EndCall, Input, InvocationError, Outcome, SendId, Settings, StartCall};
-pub use obfuscate::Obfuscation;
+pub use io::{
+    Cost, Dropped, Effect, EndCall, FlushStrategy, Input, InvocationError, Outcome, SendId, Settings,
+    StartCall,
+};
+pub use labels::TagChoice;
+pub use log_rules::{LogRule, LogRuleKind, LogRules};
+pub use obfuscate::{Documents, Obfuscation};
 pub use rules::{ReplaceRule, TagRule, TagValue, TraceRules};

@@ -8,7 +8,8 @@ use model::UnixNanos;
 /// Where the sandbox is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// `Next` was asked: nothing is owed, and the sandbox may be frozen at any moment.
+    /// `Next` was asked: nothing is owed, and the sandbox may be frozen at any moment. An invocation may run
+    /// whose end does not wait for us.
     Waiting,
     /// An invocation runs; `Next` is owed. `deadline`: when Lambda ends it.
     Running {
@@ -35,6 +36,8 @@ pub(crate) enum Phase {
 pub(crate) enum Event {
     Invoke {
         deadline: UnixNanos,
+        /// Whether its end waits for its data.
+        holds: bool,
     },
     /// The invocation is over; its data may hold `Next` back until `until`.
     Ended {
@@ -103,7 +106,10 @@ impl Lifecycle {
         use Phase::{Draining, Flushing, Gone, Leaving, Running, Waiting};
         Some(match (phase, event) {
             // Lambda gives no event unasked. Should it, then the newest invocation is the one that runs.
-            (Waiting | Running { .. } | Flushing { .. }, Invoke { deadline }) => (Running { deadline }, None),
+            (Waiting | Running { .. } | Flushing { .. }, Invoke { deadline, holds: true }) => {
+                (Running { deadline }, None)
+            }
+            (Waiting | Running { .. } | Flushing { .. }, Invoke { .. }) => (Waiting, Some(Step::Next)),
 
             (Running { .. }, Ended { until }) => (Flushing { until }, Some(Step::Flush { until })),
             (Flushing { .. }, Delivered) => (Waiting, Some(Step::Next)),
@@ -150,7 +156,8 @@ mod tests {
             Phase::Gone,
         ];
         let events = [
-            Event::Invoke { deadline: at(30) },
+            Event::Invoke { deadline: at(30), holds: true },
+            Event::Invoke { deadline: at(30), holds: false },
             Event::Ended { until: at(20) },
             Event::Delivered,
             Event::Shutdown { drain: at(40), end: at(42) },

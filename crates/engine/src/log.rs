@@ -12,7 +12,9 @@ use model::{
 };
 use serde_json::{Map, Value};
 
+use crate::io::Settings;
 use crate::labels::Labels;
+use crate::log_rules::{Fate, LogRules, Rules};
 use crate::mode::{Mode, Owner};
 
 /// Lines of the initialisation that wait for the first START, in number and in bytes of their messages.
@@ -22,6 +24,13 @@ const MAX_ORPHAN_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct LogStage {
     enabled: bool,
+    /// Whether lines are made of what the platform tells.
+    platform_lines: bool,
+    set: LogRules,
+    /// Compiled with the first line.
+    rules: Option<Rules>,
+    /// Lines that may not be sent, not counted yet.
+    withheld: u64,
     mode: Mode,
     started_last: Option<RequestId>,
     orphans: VecDeque<Entry>,
@@ -41,9 +50,19 @@ struct Entry {
 }
 
 impl LogStage {
-    pub(crate) fn new(enabled: bool, mode: Mode) -> Self {
-        let (orphans, ready) = (VecDeque::new(), Vec::new());
-        Self { enabled, mode, started_last: None, orphans, orphan_bytes: 0, ready }
+    pub(crate) fn new(settings: &Settings, mode: Mode) -> Self {
+        Self {
+            enabled: settings.logs,
+            platform_lines: settings.platform_logs,
+            set: settings.log_rules.clone(),
+            rules: None,
+            withheld: 0,
+            mode,
+            started_last: None,
+            orphans: VecDeque::new(),
+            orphan_bytes: 0,
+            ready: Vec::new(),
+        }
     }
 
     /// Takes a printed line; gives whose it is, if that is known.
@@ -70,7 +89,9 @@ impl LogStage {
         let known = |text: &Option<Text>| text.clone().unwrap_or(Text::Borrowed("?"));
         let (version, arn) = (known(&init.runtime_version), known(&init.runtime_version_arn));
         let message = format!("INIT_START Runtime Version: {version} Runtime Version ARN: {arn}");
-        self.adopt_later(Entry { message, level: LogLevel::Info, time, request_id: None, tags: None });
+        if self.platform_lines {
+            self.adopt_later(Entry { message, level: LogLevel::Info, time, request_id: None, tags: None });
+        }
     }
 
     /// `START`: from here on lines belong to this invocation, and so do those that waited.
@@ -135,13 +156,26 @@ impl LogStage {
     }
 
     fn platform(&mut self, time: UnixNanos, level: LogLevel, id: &RequestId, message: String) {
-        self.push(Entry { message, level, time, request_id: Some(id.clone()), tags: None });
+        if self.platform_lines {
+            self.push(Entry { message, level, time, request_id: Some(id.clone()), tags: None });
+        }
     }
 
-    fn push(&mut self, entry: Entry) {
-        if self.enabled {
-            self.ready.push(entry);
+    fn push(&mut self, mut entry: Entry) {
+        if !self.enabled {
+            return;
         }
+        let rules = self.rules.get_or_insert_with(|| Rules::compile(&self.set));
+        match rules.apply(&mut entry.message) {
+            Fate::Sent => self.ready.push(entry),
+            Fate::LeftOut => {}
+            Fate::Withheld => self.withheld += 1,
+        }
+    }
+
+    /// How many lines were withheld since the last time.
+    pub(crate) fn take_withheld(&mut self) -> u64 {
+        std::mem::take(&mut self.withheld)
     }
 
     /// Holds a line for the next START; the oldest go without a request id when there are too many.

@@ -1,9 +1,9 @@
 //! The metric stage: puts values together per name, tags and 10 seconds, until a flush takes them.
 //!
-//! Counts add up, of gauges the last one stays, all else becomes a sketch. Called by the engine for the
+//! Counts add up, of gauges the last one stays, members of sets are counted, all else becomes a sketch. Called by the engine for the
 //! function's metrics and for its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Metric, MetricKind, Series, SeriesKind, Sketch, SketchSeries, Text, UnixNanos, keys};
 
@@ -12,6 +12,10 @@ use crate::labels::Labels;
 
 /// Seconds that values are put together for.
 const BUCKET_SECS: u32 = 10;
+/// Names that Datadog's own libraries give, which dashboards know: they get no namespace, and all tags.
+const NAMED_BY_DATADOG: [&str; 4] = [keys::metrics::ENHANCED_PREFIX, "datadog.", "runtime.", "jvm."];
+/// Members of one set in 10 seconds.
+const MAX_MEMBERS: usize = 10_000;
 /// Names and tag sets held at once.
 const MAX_CONTEXTS: usize = 10_240;
 
@@ -33,6 +37,8 @@ impl Context {
 enum Value {
     Count(f64),
     Gauge(f64),
+    /// What stands for the members.
+    Set(BTreeSet<u64>),
     Sketch(Sketch),
 }
 
@@ -40,6 +46,7 @@ enum Value {
 enum Class {
     Count,
     Gauge,
+    Set,
     Sketch,
 }
 
@@ -49,11 +56,13 @@ pub(crate) struct MetricStage {
     /// Bytes of the contexts held.
     weight: usize,
     max_weight: usize,
+    /// Stands before the names of the function's own metrics.
+    namespace: Text,
 }
 
 impl MetricStage {
-    pub(crate) fn new(max_weight: usize) -> Self {
-        Self { values: BTreeMap::new(), weight: 0, max_weight }
+    pub(crate) fn new(max_weight: usize, namespace: Text) -> Self {
+        Self { values: BTreeMap::new(), weight: 0, max_weight, namespace }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -61,10 +70,14 @@ impl MetricStage {
     }
 
     /// Takes a metric of the function.
-    pub(crate) fn accept(&mut self, now: UnixNanos, metric: Metric, drops: &mut Drops) {
+    pub(crate) fn accept(&mut self, now: UnixNanos, mut metric: Metric, drops: &mut Drops) {
         // Sent by libraries that do not know whether an extension is there: counted here from INVOKE.
         if metric.name.starts_with(keys::metrics::INVOCATIONS) {
             return;
+        }
+        let is_known = NAMED_BY_DATADOG.iter().any(|prefix| metric.name.starts_with(prefix));
+        if !self.namespace.is_empty() && !is_known {
+            metric.name = format!("{}{}", self.namespace, metric.name).into();
         }
         let is_full = self.values.len() >= MAX_CONTEXTS || self.weight >= self.max_weight;
         self.add(now, metric, is_full, drops);
@@ -81,6 +94,7 @@ impl MetricStage {
         let class = match metric.kind {
             MetricKind::Count => Class::Count,
             MetricKind::Gauge => Class::Gauge,
+            MetricKind::Set => Class::Set,
             MetricKind::Distribution | MetricKind::Histogram | MetricKind::Timing => Class::Sketch,
         };
         let total = metric.values.len();
@@ -100,11 +114,19 @@ impl MetricStage {
         let held = self.values.entry(key).or_insert_with(|| match class {
             Class::Count => Value::Count(0.0),
             Class::Gauge => Value::Gauge(0.0),
+            Class::Set => Value::Set(BTreeSet::new()),
             Class::Sketch => Value::Sketch(Sketch::default()),
         });
         match held {
             Value::Count(sum) => *sum += values.iter().sum::<f64>() / rate,
             Value::Gauge(last) => *last = values.last().copied().unwrap_or(*last),
+            Value::Set(members) => {
+                let room = MAX_MEMBERS.saturating_sub(members.len());
+                let new = values.iter().map(|value| *value as u64).filter(|value| !members.contains(value));
+                let new: BTreeSet<u64> = new.collect();
+                drops.add("metrics", Reason::Contexts, new.len().saturating_sub(room) as u64);
+                members.extend(new.into_iter().take(room));
+            }
             Value::Sketch(sketch) => {
                 let times = (1.0 / rate).round() as u64;
                 for value in values {
@@ -126,14 +148,16 @@ impl MetricStage {
                 last.as_ref().is_some_and(|(c, n, t)| (*c, n, t) == (class, &context.name, &context.tags));
             if !same {
                 last = Some((class, context.name.clone(), context.tags.clone()));
-                let (name, tags) = (context.name, with_labels(context.tags, labels));
+                let tags = with_labels(&context.name, context.tags, labels);
+                let name = context.name;
                 match class {
                     Class::Sketch => sketches.push(SketchSeries { name, tags, points: Vec::new() }),
                     Class::Count => series.push(empty_series(name, tags, SeriesKind::Count)),
-                    Class::Gauge => series.push(empty_series(name, tags, SeriesKind::Gauge)),
+                    Class::Gauge | Class::Set => series.push(empty_series(name, tags, SeriesKind::Gauge)),
                 }
             }
             match value {
+                Value::Set(members) => series.last_mut().map(|s| s.points.push((at, members.len() as f64))),
                 Value::Sketch(sketch) => sketches.last_mut().map(|s| s.points.push((at, sketch))),
                 Value::Count(v) | Value::Gauge(v) => series.last_mut().map(|s| s.points.push((at, v))),
             };
@@ -156,8 +180,9 @@ fn context(name: Text, mut tags: Vec<Text>, time: UnixNanos) -> Context {
     Context { name, tags, bucket: time.as_secs() / width * width }
 }
 
-fn with_labels(mut tags: Vec<Text>, labels: &Labels) -> Vec<Text> {
-    tags.extend(labels.metric.iter().cloned());
+fn with_labels(name: &str, mut tags: Vec<Text>, labels: &Labels) -> Vec<Text> {
+    let is_known = NAMED_BY_DATADOG.iter().any(|prefix| name.starts_with(prefix));
+    tags.extend(if is_known { &labels.metric } else { &labels.own_metric }.iter().cloned());
     tags.sort_unstable();
     tags.dedup();
     tags

@@ -4,7 +4,7 @@
 //! Regular expressions are compiled when the first trace comes: not before the sandbox is ready, and not
 //! for each trace.
 
-use model::{Span, Text};
+use model::{Attribute, Span, Text};
 use regex_lite::Regex;
 
 use crate::obfuscate::{self, Obfuscation};
@@ -100,7 +100,7 @@ impl Rules {
             reject: tests(&rules.reject),
             ignore: rules.ignore_resources.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect(),
             replace: rules.replace.iter().filter_map(replace).collect(),
-            obfuscation: rules.obfuscation,
+            obfuscation: rules.obfuscation.clone(),
         }
     }
 
@@ -113,7 +113,7 @@ impl Rules {
 
     /// Obfuscates and replaces in one span, what hangs on it included.
     pub(crate) fn rewrite(&self, span: &mut Span) {
-        obfuscate::span(span, self.obfuscation);
+        obfuscate::span(span, &self.obfuscation);
         for (name, regex, with) in &self.replace {
             let all = name == "*";
             let swap = |text: &mut Text| {
@@ -126,11 +126,28 @@ impl Rules {
             }
             // Names that begin so are Datadog's own.
             let is_meant = |key: &Text| if all { !key.starts_with('_') } else { key == name };
-            let events = span.events.iter_mut().flat_map(|event| event.attributes.iter_mut());
             let links = span.links.iter_mut().flat_map(|link| link.attributes.iter_mut());
-            for (_, value) in span.meta.iter_mut().chain(events).chain(links).filter(|(key, _)| is_meant(key))
-            {
+            for (_, value) in span.meta.iter_mut().chain(links).filter(|(key, _)| is_meant(key)) {
                 swap(value);
+            }
+            let events = span.events.iter_mut().flat_map(|event| event.attributes.iter_mut());
+            for (_, value) in events.filter(|(key, _)| is_meant(key)) {
+                swap_in(value, &swap);
+            }
+        }
+    }
+}
+
+/// A number that an expression finds something in may be what was to be hidden: what it becomes is text.
+fn swap_in(value: &mut Attribute, swap: &impl Fn(&mut Text)) {
+    match value {
+        Attribute::Text(text) => swap(text),
+        Attribute::List(all) => all.iter_mut().for_each(|one| swap_in(one, swap)),
+        Attribute::Bool(_) | Attribute::Int(_) | Attribute::Double(_) => {
+            let mut text = Text::from(value.to_string());
+            swap(&mut text);
+            if *text != value.to_string() {
+                *value = Attribute::Text(text);
             }
         }
     }
@@ -170,7 +187,7 @@ mod tests {
         span.meta.insert("url", "http://x/?token=abc&token=def");
         span.meta.insert("_dd.p.tid", "abc");
         span.metrics.insert("port", 80.0);
-        let attributes: Tags<Text> = [("url", "token=xyz")].into_iter().collect();
+        let attributes: Tags<Attribute> = [("url", "token=xyz")].into_iter().collect();
         span.events = vec![SpanEvent { time: UnixNanos(0), name: "e".into(), attributes }];
         span
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use model::{Chunk, LogLine, Metric, RequestId, Span, TracerInfo, UnixNanos, keys};
+use model::{Chunk, LogLine, Metric, RequestId, SketchSeries, Span, TracerInfo, UnixNanos, keys};
 
 use crate::batches::Batches;
 use crate::boot::{Boot, Context, Verdict};
@@ -15,6 +15,7 @@ use crate::labels::Labels;
 use crate::log::LogStage;
 use crate::metric::MetricStage;
 use crate::mode::Mode;
+use crate::overhead::Overhead;
 use crate::root;
 use crate::trace::{Sifted, TraceStage};
 
@@ -35,6 +36,7 @@ pub(crate) struct Stages {
     pub(crate) logs: LogStage,
     pub(crate) batches: Batches,
     pub(crate) drops: Drops,
+    pub(crate) overhead: Overhead,
     enhanced_metrics: bool,
     seed: u64,
 }
@@ -45,10 +47,11 @@ impl Stages {
         Self {
             traces: TraceStage::new(Arc::clone(&labels), settings.trace_rules.clone()),
             labels,
-            metrics: MetricStage::new(settings.batch_bytes),
-            logs: LogStage::new(settings.logs, mode),
+            metrics: MetricStage::new(settings.batch_bytes, settings.metric_namespace.clone()),
+            logs: LogStage::new(settings, mode),
             batches: Batches::new(settings.batch_bytes),
             drops: Drops::default(),
+            overhead: Overhead::default(),
             enhanced_metrics: settings.enhanced_metrics,
             seed: settings.seed,
         }
@@ -57,6 +60,12 @@ impl Stages {
     /// Something is here that was not sent.
     pub(crate) fn has_data(&mut self) -> bool {
         !self.metrics.is_empty() || model::Signal::ALL.into_iter().any(|signal| self.batches.has(signal))
+    }
+
+    /// Something is here that was never on its way.
+    pub(crate) fn has_news(&mut self) -> bool {
+        !self.metrics.is_empty()
+            || model::Signal::ALL.into_iter().any(|signal| self.batches.has_fresh(signal))
     }
 
     /// Takes a tracer's chunks, but for those with a load span, which the cold start may need: gives those,
@@ -96,6 +105,25 @@ impl Stages {
     pub(crate) fn line(&mut self, time: UnixNanos, line: LogLine) -> Option<RequestId> {
         let fatal = crate::log::tells_out_of_memory(line.as_str());
         self.logs.line(time, line).filter(|_| fatal)
+    }
+
+    /// Takes distributions as they are, but for the tags of the function.
+    pub(crate) fn take_sketches(&mut self, all: Vec<SketchSeries>) {
+        for mut one in all {
+            one.tags.extend(self.labels.own_metric.iter().cloned());
+            one.tags.sort_unstable();
+            one.tags.dedup();
+            self.batches.push_sketches(one, &mut self.drops);
+        }
+    }
+
+    /// Takes lines that the function sends. What they say of memory is not looked at: that is the runtime's to
+    /// say, which prints.
+    pub(crate) fn take_lines(&mut self, now: UnixNanos, lines: Vec<(Option<UnixNanos>, LogLine)>) {
+        for (time, line) in lines {
+            self.logs.line(time.unwrap_or(now), line);
+        }
+        self.queue_logs();
     }
 
     /// Takes what can be derived from an invocation's facts. Gives where its span hangs, when that is made.
@@ -141,6 +169,7 @@ impl Stages {
 
     /// Moves the entries that the log stage has ready to their queue.
     pub(crate) fn queue_logs(&mut self) {
+        self.drops.add("logs", Reason::Unmasked, self.logs.take_withheld());
         for log in self.logs.take(&self.labels) {
             self.batches.push_log(log, &mut self.drops);
         }
@@ -148,7 +177,11 @@ impl Stages {
 
     /// Moves the metrics that the metric stage holds to their queues, and with them what was dropped.
     pub(crate) fn queue_metrics(&mut self, now: UnixNanos) {
-        let told: Vec<Metric> = self.drops.take().collect();
+        let mut told: Vec<Metric> = self.drops.take().collect();
+        let cost = self.overhead.take();
+        if self.enhanced_metrics {
+            told.extend(cost);
+        }
         for metric in told {
             self.metrics.accept_own(now, metric, &mut self.drops);
         }

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use engine::{Engine, TraceRules};
-use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
+use engine::{Engine, LogRules, TraceRules};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -18,13 +18,16 @@ use crate::driver::{Driver, now};
 use crate::extensions_api::{self, ExtensionsApi};
 use crate::function::Function;
 use crate::inbox::Inbox;
+use crate::keys::Keys;
 use crate::log;
 use crate::sinks::Sinks;
 use crate::sources::http::{Listener, serve};
-use crate::sources::{dogstatsd, lifecycle, telemetry, traces};
+use crate::sources::{dogstatsd, lifecycle, otlp, telemetry, traces};
 use crate::tls::Tls;
 
 const BACKLOG: u32 = 256;
+const OTLP_HTTP: &str = "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT";
+const OTLP_GRPC: &str = "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_GRPC_ENDPOINT";
 
 /// The process with its sockets bound. A socket that could not be bound is missing, and what it is for is
 /// off.
@@ -34,8 +37,11 @@ pub struct App {
     lifecycle: Option<TcpListener>,
     traces: Option<TcpListener>,
     traces_unix: Option<UnixListener>,
-    dogstatsd: Option<UdpSocket>,
+    dogstatsd: Option<dogstatsd::Socket>,
+    dogstatsd_unix: Option<dogstatsd::Socket>,
     telemetry: Option<TcpListener>,
+    otlp_http: Option<TcpListener>,
+    otlp_grpc: Option<TcpListener>,
 }
 
 /// Why the process cannot do its work at all.
@@ -78,8 +84,21 @@ impl App {
             ),
             traces: bound("traces", "DD_APM_RECEIVER_PORT", local(config.traces_port), tcp),
             traces_unix: bound("traces", "DD_APM_RECEIVER_SOCKET", config.traces_socket.as_deref(), unix),
-            dogstatsd: bound("metrics", "DD_DOGSTATSD_PORT", local(config.dogstatsd_port), dogstatsd::bind),
+            dogstatsd: bound(
+                "metrics",
+                "DD_DOGSTATSD_PORT",
+                local(config.dogstatsd_port),
+                dogstatsd::Socket::udp,
+            ),
+            dogstatsd_unix: bound(
+                "metrics",
+                "DD_DOGSTATSD_SOCKET",
+                config.dogstatsd_socket.as_deref(),
+                dogstatsd::Socket::unix,
+            ),
             telemetry: bound("telemetry", "DD_LAMBDA_TELEMETRY_PORT", any(config.telemetry_port), tcp),
+            otlp_http: bound("OTLP", OTLP_HTTP, config.otlp.http_port.and_then(local), tcp),
+            otlp_grpc: bound("OTLP", OTLP_GRPC, config.otlp.grpc_port.and_then(local), tcp),
             config,
         }
     }
@@ -89,7 +108,17 @@ impl App {
     /// # Errors
     /// Only before the registration; after it nothing ends the process but Lambda.
     pub async fn run(self) -> Result<(), Fatal> {
-        let Self { config, lifecycle, traces, traces_unix, dogstatsd, telemetry } = self;
+        let Self {
+            config,
+            lifecycle,
+            traces,
+            traces_unix,
+            dogstatsd,
+            dogstatsd_unix,
+            telemetry,
+            otlp_http,
+            otlp_grpc,
+        } = self;
         let address = config.lambda.runtime_api.clone().ok_or(Fatal::NoLambda)?;
         let mut api = ExtensionsApi::new(address);
         let registration = api.register(&config.lambda.extension_name).await.map_err(Fatal::Register)?;
@@ -107,8 +136,9 @@ impl App {
                 lifecycle::Lifecycle::new(inbox.clone(), function.for_trigger(), config.trigger.clone());
             spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
         }
-        if let Some(socket) = dogstatsd {
-            spawn_local(dogstatsd::serve(socket, inbox.clone()));
+        let labels = Rc::new(function.statsd_labels(&config));
+        for socket in dogstatsd.into_iter().chain(dogstatsd_unix) {
+            spawn_local(dogstatsd::serve(socket, inbox.clone(), labels.clone()));
         }
         if let Some(listener) = telemetry {
             spawn_local(serve(Listener::Tcp(listener), Rc::new(telemetry::Telemetry::new(inbox.clone()))));
@@ -118,22 +148,64 @@ impl App {
                 ));
             }
         }
+        let otlp = serve_otlp(&config, &function, &inbox, otlp_http, otlp_grpc);
         let (next, asked) = mpsc::unbounded_channel();
-        spawn_local(extensions_api::events(api, asked, inbox.clone()));
-        let sinks = Sinks::new(&config, Rc::new(Tls::new(config.tls_cert_file.clone())), inbox.clone());
-        spawn_local(report_unusable(config.trace_rules));
-        Driver { engine, inbox, sinks, next }.run().await;
+        let tls = Rc::new(Tls::new(config.tls_cert_file.clone()));
+        let keys = Keys::new(&config, &function.name, tls.clone());
+        spawn_local(extensions_api::events(api, asked, inbox.clone(), keys.clone()));
+        let sinks = Sinks::new(&config, keys, tls, inbox.clone());
+        spawn_local(report_unusable(config.trace_rules, config.log_rules));
+        Driver { engine, inbox, sinks, otlp, next }.run().await;
         Ok(())
     }
 }
 
+/// Listens for OpenTelemetry's exporters, when that is set.
+fn serve_otlp(
+    config: &Config,
+    function: &Function,
+    inbox: &Rc<Inbox>,
+    http: Option<TcpListener>,
+    grpc: Option<TcpListener>,
+) -> Option<otlp::State> {
+    if !config.otlp.is_listened_for() {
+        return None;
+    }
+    let mut settings = config.otlp.clone();
+    settings.traces.default_service = config.service.clone().unwrap_or_else(|| function.name.clone()).into();
+    if let Some(listener) = http {
+        let source = otlp::Http::new(inbox.clone(), settings.clone());
+        spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
+    }
+    #[cfg(feature = "grpc")]
+    if let Some(listener) = grpc {
+        let source = otlp::grpc::Grpc::new(inbox.clone(), settings.clone());
+        spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
+    }
+    #[cfg(not(feature = "grpc"))]
+    if grpc.is_some() {
+        log::error(format_args!("{OTLP_GRPC}: this build takes no gRPC; OTLP over HTTP works"));
+    }
+    Some(otlp::State::new(settings, now()))
+}
+
 /// Tells of expressions that cannot be used: once the driver has asked for the first event and waits for it.
-async fn report_unusable(rules: TraceRules) {
+async fn report_unusable(rules: TraceRules, log_rules: LogRules) {
     tokio::task::yield_now().await;
     for (pattern, why) in rules.unusable() {
         let pattern = shorten(&pattern);
         log::error(format_args!(
             "a setting DD_APM_… has the regular expression {pattern:?}, which has no effect: {why}"
+        ));
+    }
+    for (rule, why) in log_rules.unusable() {
+        let (pattern, name) = (shorten(&rule.pattern), shorten(&rule.name));
+        let effect = match rule.is_mask() {
+            true => "NO LOG LINE IS SENT, as it may hold what this rule was to mask",
+            false => "it has no effect",
+        };
+        log::error(format_args!(
+            "DD_LOGS_CONFIG_PROCESSING_RULES: the rule {name:?} has the pattern {pattern:?}; {effect}: {why}"
         ));
     }
 }

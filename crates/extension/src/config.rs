@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use engine::TraceRules;
+use engine::{FlushStrategy, LogRules, TagChoice, TraceRules};
 use model::Text;
 
 use crate::address::Address;
@@ -16,7 +16,10 @@ use crate::settings;
 /// The settings of one process. [`Config::default`] is what holds when nothing is set.
 #[derive(Clone, PartialEq)]
 pub struct Config {
-    pub api_key: Option<String>,
+    /// Where the API key comes from.
+    pub keys: secrets::Settings,
+    /// How old the key may be; `None`: any age.
+    pub key_reload: Option<Duration>,
     pub site: String,
     /// Where series and sketches go; `None`: by the site.
     pub metrics_url: Option<Address>,
@@ -39,17 +42,31 @@ pub struct Config {
     pub tags: Vec<(Text, Text)>,
     pub log_level: Level,
     pub flush_timeout: Duration,
+    pub flush_strategy: FlushStrategy,
+    /// The longest that connecting to an intake may take.
+    pub connect_timeout: Duration,
+    /// What is left out of log lines, and which are left out.
+    pub log_rules: LogRules,
+    /// Whether the lines that stand for records of the platform are sent.
+    pub platform_logs: bool,
+    /// What stands before the names of the function's own metrics.
+    pub metric_namespace: Option<String>,
+    /// Which tags of the function the function's own metrics carry.
+    pub metric_tags: TagChoice,
     pub enhanced_metrics: bool,
     /// How events are read.
     pub trigger: trigger::Settings,
     /// Which traces are left out, and what is replaced in them.
     pub trace_rules: TraceRules,
+    /// What OpenTelemetry's exporters send.
+    pub otlp: settings::Otlp,
     pub serverless_logs_enabled: Option<bool>,
     pub logs_enabled: Option<bool>,
     /// 0: off. So for all ports.
     pub traces_port: u16,
     pub traces_socket: Option<PathBuf>,
     pub dogstatsd_port: u16,
+    pub dogstatsd_socket: Option<PathBuf>,
     pub lifecycle_port: u16,
     pub telemetry_port: u16,
     pub lambda: Lambda,
@@ -130,7 +147,8 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            api_key: None,
+            keys: secrets::Settings::default(),
+            key_reload: None,
             site: "datadoghq.com".to_owned(),
             metrics_url: None,
             traces_url: None,
@@ -146,14 +164,22 @@ impl Default for Config {
             tags: Vec::new(),
             log_level: Level::Info,
             flush_timeout: Duration::from_secs(5),
+            flush_strategy: FlushStrategy::Adaptive,
+            connect_timeout: Duration::from_secs(1),
+            log_rules: LogRules::default(),
+            platform_logs: true,
+            metric_namespace: None,
+            metric_tags: TagChoice::default(),
             enhanced_metrics: true,
             trigger: trigger::Settings::default(),
             trace_rules: TraceRules::default(),
+            otlp: settings::Otlp::default(),
             serverless_logs_enabled: None,
             logs_enabled: None,
             traces_port: 8126,
             traces_socket: None,
             dogstatsd_port: 8125,
+            dogstatsd_socket: None,
             lifecycle_port: 8124,
             telemetry_port: 8999,
             lambda: Lambda {
@@ -174,7 +200,7 @@ impl Default for Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .field("keys", &self.keys)
             .field("site", &self.site)
             .field("lambda", &self.lambda)
             .field("problems", &self.problems)
@@ -243,7 +269,7 @@ mod tests {
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
         ]);
         assert_eq!(config.problems, []);
-        assert_eq!(config.api_key.as_deref(), Some("0123456789"));
+        assert_eq!(config.keys.api_key.as_deref(), Some("0123456789"));
         let tags: Vec<_> = config.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(tags, ["team=shop", "cost-center=a:b", "region=x"]);
         assert_eq!(config.flush_timeout, Duration::from_millis(500));

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::tls::Tls;
@@ -22,11 +23,16 @@ use crate::tls::Tls;
 /// sandbox, is not trusted: load balancers and NAT gateways forget connections without a word.
 const MAX_IDLE: Duration = Duration::from_secs(50);
 
+/// How long connecting may take where nothing else is said: callers have deadlines of their own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One server, and the connection to it if there is one. A call that is dropped half-way drops the
 /// connection with it.
 pub(crate) struct Peer {
     address: Address,
     tls: Rc<Tls>,
+    /// The longest that connecting may take, TLS included.
+    patience: Duration,
     kept: Option<Kept>,
 }
 
@@ -66,7 +72,12 @@ impl fmt::Display for Failure {
 
 impl Peer {
     pub(crate) fn new(address: Address, tls: Rc<Tls>) -> Self {
-        Self { address, tls, kept: None }
+        Self { address, tls, patience: PATIENCE, kept: None }
+    }
+
+    /// Connects within this time or not at all.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -86,7 +97,8 @@ impl Peer {
         {
             return self.finish(sender, response, limit).await;
         }
-        let mut sender = self.connect().await?;
+        let in_time = timeout(self.patience, self.connect()).await;
+        let mut sender = in_time.unwrap_or_else(|_| Err(self.too_slow()))?;
         let response = sender.send_request(request).await.map_err(Failure::Broken)?;
         self.finish(sender, response, limit).await
     }
@@ -120,6 +132,11 @@ impl Peer {
             self.kept = Some(Kept { sender, since: SystemTime::now() });
         }
         Ok(Reply { status: head.status, headers: head.headers, body: body.freeze() })
+    }
+
+    fn too_slow(&self) -> Failure {
+        let why = format!("no connection within {:?}", self.patience);
+        Failure::Connect(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
     }
 
     async fn connect(&self) -> Result<Sender, Failure> {

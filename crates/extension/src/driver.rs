@@ -26,6 +26,8 @@ pub(crate) struct Driver {
     pub(crate) engine: Engine,
     pub(crate) inbox: Rc<Inbox>,
     pub(crate) sinks: Sinks,
+    /// `None`: no OpenTelemetry exporter is listened for.
+    pub(crate) otlp: Option<sources::otlp::State>,
     /// To the task that asks the Extensions API for the next event.
     pub(crate) next: mpsc::UnboundedSender<()>,
 }
@@ -93,8 +95,16 @@ impl Driver {
             Arrival::Stats(stats) => Some(Input::Stats(stats)),
             Arrival::Forward(forward) => Some(Input::Forward(forward)),
             Arrival::Metrics(metrics) => Some(Input::Metrics(metrics)),
+            Arrival::Otlp(sent) => return self.open_otlp(&sent),
         };
         if let Some(fact) = fact {
+            self.engine.handle(now(), fact);
+        }
+    }
+
+    fn open_otlp(&mut self, sent: &sources::otlp::Sent) {
+        let facts = self.otlp.as_mut().map(|otlp| otlp.decode(sent, &self.inbox));
+        for fact in facts.into_iter().flatten() {
             self.engine.handle(now(), fact);
         }
     }

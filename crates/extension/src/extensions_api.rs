@@ -22,6 +22,7 @@ use crate::address::Address;
 use crate::connection::{Peer, Reply};
 use crate::driver::now;
 use crate::inbox::Inbox;
+use crate::keys::Keys;
 use crate::log;
 use crate::tls::Tls;
 
@@ -129,13 +130,24 @@ impl ExtensionsApi {
 }
 
 /// Asks for the next event each time that it is told to, and leaves the event in the inbox. When the API is
-/// gone for good that is an end of the sandbox too.
-pub(crate) async fn events(mut api: ExtensionsApi, mut asked: mpsc::UnboundedReceiver<()>, inbox: Rc<Inbox>) {
+/// gone for good that is an end of the sandbox too. What can be done for the key is begun once the first event is
+/// asked for.
+pub(crate) async fn events(
+    mut api: ExtensionsApi,
+    mut asked: mpsc::UnboundedReceiver<()>,
+    inbox: Rc<Inbox>,
+    keys: Rc<Keys>,
+) {
+    let mut is_first = true;
     while asked.recv().await.is_some() {
+        if std::mem::take(&mut is_first) {
+            keys.prefetch();
+        }
         let fact = event(&mut api).await.unwrap_or_else(|why| {
             log::error(format_args!("the Extensions API gives no events any more: {why}. Ending"));
             Input::Shutdown { reason: "extensions api gone".into(), deadline: now() + SHUTDOWN_BUDGET }
         });
+        keys.wake();
         inbox.tell(fact);
     }
 }

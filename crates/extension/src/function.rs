@@ -5,6 +5,7 @@ use engine::Settings;
 use model::{Arn, Text, keys};
 
 use crate::config::Config;
+use crate::sources::dogstatsd::Labels;
 
 /// Data is held per signal for as long as it is below this share of the sandbox's memory, within bounds. It is
 /// measured as encoded; in memory it takes about four times as much.
@@ -48,8 +49,13 @@ impl Function {
             trace_rules: config.trace_rules.clone(),
             enhanced_metrics: config.enhanced_metrics,
             logs: config.logs(),
+            log_rules: config.log_rules.clone(),
+            platform_logs: config.platform_logs,
+            metric_namespace: config.metric_namespace.clone().unwrap_or_default().into(),
+            metric_tags: config.metric_tags.clone(),
             batch_bytes: (memory / MEMORY_SHARE).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
             flush_timeout: config.flush_timeout,
+            flush_strategy: config.flush_strategy,
             seed,
         }
     }
@@ -61,6 +67,12 @@ impl Function {
             region: self.region.clone(),
             account: self.account.clone().unwrap_or_default(),
         }
+    }
+
+    /// What events and service checks of DogStatsD's clients get of the function.
+    pub(crate) fn statsd_labels(&self, config: &Config) -> Labels {
+        let tags = self.tags(config).iter().map(|(key, value)| format!("{key}:{value}").into()).collect();
+        Labels { tags, host: self.arn.clone() }
     }
 
     fn tags(&self, config: &Config) -> Vec<(Text, Text)> {

@@ -16,6 +16,8 @@ use engine::{Dropped, Input};
 use model::{ClientStats, Forward, Metric, TracerInfo};
 use tokio::sync::Notify;
 
+use crate::sources::otlp;
+
 /// Bytes that may wait in the data lane, and bytes of telemetry that may wait. One body of any size is let
 /// into an empty lane.
 const MAX_BYTES: usize = 32 << 20;
@@ -37,6 +39,8 @@ pub(crate) enum Arrival {
     Stats(ClientStats),
     Forward(Box<Forward>),
     Metrics(Vec<Metric>),
+    /// A request of an OpenTelemetry exporter.
+    Otlp(otlp::Sent),
 }
 
 /// What a tracer sent, as it came.
@@ -54,6 +58,8 @@ pub(crate) struct Sent {
 pub(crate) enum Protocol {
     V04,
     V05,
+    V07,
+    V1,
 }
 
 impl Arrival {
@@ -65,6 +71,7 @@ impl Arrival {
             Self::Stats(stats) => stats.weight(),
             Self::Forward(forward) => forward.weight(),
             Self::Metrics(metrics) => metrics.len() * METRIC_BYTES,
+            Self::Otlp(sent) => sent.body.len(),
         }
     }
 

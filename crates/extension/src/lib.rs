@@ -12,6 +12,7 @@ mod driver;
 mod extensions_api;
 mod function;
 mod inbox;
+mod keys;
 pub mod log;
 pub mod settings;
 mod sinks;

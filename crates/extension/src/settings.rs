@@ -1,15 +1,18 @@
 //! Every setting: one row each. The parser, the page `docs/configuration.md` and the messages about bad
 //! values come from this table.
 
+mod delivery;
+mod keys;
+mod otlp;
 mod traces;
 
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
-
 use crate::address::Address;
 use crate::config::{Config, Problem, shorten};
 use crate::log::Level;
+
+pub use otlp::Otlp;
 
 /// One setting.
 pub struct Setting {
@@ -52,13 +55,15 @@ impl Setting {
 
 const ADDRESS: &str = "an http or https address";
 const BY_SITE: &str = "by the site";
+const BY_REGION: &str = "by the region";
 const BOOL: &str = "true or false";
 const PORT: &str = "a port, 0 to 65535";
+const PORT_OF: &str = "an address with a port";
 const ANY: &str = "a text";
 
 /// All settings, in the order of the page.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    [GENERAL, traces::TABLE, PLACE].into_iter().flatten()
+    [GENERAL, keys::TABLE, delivery::TABLE, traces::TABLE, otlp::TABLE, PLACE].into_iter().flatten()
 }
 
 /// Where data goes, and what all of it has in common.
@@ -68,11 +73,11 @@ const GENERAL: &[Setting] = &[
         aliases: &[],
         default: "none",
         expects: "a key of printable characters",
-        doc: "The key that all data is sent with. Without it nothing is sent.",
+        doc: "The key that all data is sent with, unless one of the settings below says where it is. Without any nothing is sent.",
         secret: true,
         read: |config, value| {
-            let valid = HeaderValue::from_str(value).is_ok();
-            config.api_key = valid.then(|| value.to_owned());
+            let valid = secrets::ApiKey::new(value).is_some();
+            config.keys.api_key = valid.then(|| value.to_owned());
             valid
         },
     },
@@ -358,7 +363,7 @@ pub fn to_markdown() -> String {
     for setting in all() {
         let others: Vec<_> = setting.aliases.iter().map(|name| format!("`{name}`")).collect();
         let default = match setting.default {
-            BY_SITE | "none" => setting.default.to_owned(),
+            BY_SITE | BY_REGION | "none" => setting.default.to_owned(),
             value => format!("`{value}`"),
         };
         page.push_str(&format!(
@@ -434,7 +439,7 @@ mod tests {
 
     #[test]
     fn the_default_that_is_told_is_the_one_that_holds() {
-        for setting in all().filter(|s| !["none", BY_SITE].contains(&s.default)) {
+        for setting in all().filter(|s| !["none", BY_SITE, BY_REGION].contains(&s.default)) {
             let mut config = Config::default();
             assert!((setting.read)(&mut config, setting.default), "{}", setting.key);
             let optional = [&mut config.serverless_logs_enabled, &mut config.logs_enabled];

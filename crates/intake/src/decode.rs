@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use model::{Batch, Signal};
 
 /// Bytes of one request once unpacked.
-const MAX_PLAIN_BYTES: usize = 64 << 20;
+pub(crate) const MAX_PLAIN_BYTES: usize = 64 << 20;
 
 /// Why a request is not taken.
 #[derive(Debug)]

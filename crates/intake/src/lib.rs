@@ -26,16 +26,20 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /local/state` | everything: see [`Snapshot`] |
+//! | `GET /local/overview?last=N` | version, counts, what was dropped, and the last N (500) traces in one line each |
 //! | `GET /local/traces` | all traces, each as a tree: spans depth first, with their `depth` |
 //! | `GET /local/traces/{id}` | one trace; `id` in hex (32 or 16 digits) or decimal (the low half); 404 |
-//! | `GET /local/logs?trace_id=&request_id=&function=` | log entries that match all that is given |
+//! | `GET /local/logs?trace_id=&request_id=&function=&last=N` | log entries that match all that is given; the last N of them |
 //! | `GET /local/metrics?name=` | counts, gauges and distributions with their points; `name` is a prefix |
-//! | `GET /local/requests?errors=true` | every request: path, headers without the key, sizes, what went wrong |
+//! | `GET /local/requests?errors=true&last=N` | every request: path, headers without the key, sizes, what went wrong |
+//! | `GET /local/requests/{number}` | one request and what is in its body, decoded |
+//! | `GET /local/requests/{number}/body` | its body unpacked, byte by byte |
 //! | `GET /local/wait?after=V&traces=N&spans=N&logs=N&points=N&requests=N&trace_id=ID&timeout_ms=N` | waits until something is newer than version `after` and at least so much has arrived: `{"satisfied", "version", "counts"}`; at most 60 s, 10 s when not given |
 //! | `POST /local/faults` `{"signal", "status" or "hang" or "close", "count"}` | the next `count` (1) requests, of one signal if given, are answered with `status`, never, or by closing the connection |
 //! | `GET /local/faults`, `DELETE /local/faults` | faults still to come; none |
 //! | `DELETE /local/state` | forgets all that arrived |
 
+mod body;
 mod decode;
 mod fault;
 mod id;
@@ -46,6 +50,7 @@ mod receive;
 mod request;
 mod serve;
 mod store;
+mod summary;
 mod trace;
 
 use std::io;
@@ -59,7 +64,8 @@ pub use id::{parse_span_id, parse_trace_id};
 pub use log::{LogFilter, LogView};
 pub use metric::{MetricType, MetricView, Point, Value as MetricValue};
 pub use request::RequestView;
-pub use store::{Counts, Dropped, Limits, Snapshot, State, Store};
+pub use store::{Counts, Dropped, Limits, Overview, Snapshot, State, Store};
+pub use summary::{Invoked, Pointer, TraceSummary};
 pub use trace::{EventView, LinkView, Parent, SpanView, TraceView};
 
 use fault::Faults;
@@ -106,6 +112,11 @@ impl Intake {
     /// Makes the next requests fail.
     pub fn fail(&self, fault: Fault) {
         self.faults.add(fault);
+    }
+
+    /// Forgets the faults that were asked for.
+    pub fn recover(&self) {
+        self.faults.clear();
     }
 
     /// Closes the port and every connection at once, answered or not. What arrived stays in the store.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::{Path, Query, State as Shared};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,6 +19,7 @@ use crate::store::{State, Store};
 /// Longest time that a client may wait in one request.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const DEFAULT_WAIT_MS: u64 = 10_000;
+const DEFAULT_LAST: usize = 500;
 
 pub(crate) fn router(store: Store, faults: Faults) -> Router {
     let faults = Router::new()
@@ -26,11 +27,14 @@ pub(crate) fn router(store: Store, faults: Faults) -> Router {
         .with_state(faults);
     Router::new()
         .route("/local/state", get(state).delete(clear))
+        .route("/local/overview", get(overview))
         .route("/local/traces", get(traces))
         .route("/local/traces/{id}", get(trace))
         .route("/local/logs", get(logs))
         .route("/local/metrics", get(metrics))
         .route("/local/requests", get(requests))
+        .route("/local/requests/{number}", get(request))
+        .route("/local/requests/{number}/body", get(request_body))
         .route("/local/wait", get(wait))
         .with_state(store)
         .merge(faults)
@@ -43,6 +47,17 @@ async fn state(Shared(store): Shared<Store>) -> Response {
 async fn clear(Shared(store): Shared<Store>) -> StatusCode {
     store.clear();
     StatusCode::NO_CONTENT
+}
+
+/// How many there shall be at most: the newest.
+#[derive(Debug, Deserialize)]
+struct LastQuery {
+    last: Option<usize>,
+}
+
+async fn overview(Shared(store): Shared<Store>, Query(query): Query<LastQuery>) -> Response {
+    let last = query.last.unwrap_or(DEFAULT_LAST);
+    Json(store.read(|state| state.overview(last))).into_response()
 }
 
 async fn traces(Shared(store): Shared<Store>) -> Response {
@@ -67,6 +82,7 @@ struct LogQuery {
     trace_id: Option<String>,
     request_id: Option<String>,
     function: Option<String>,
+    last: Option<usize>,
 }
 
 async fn logs(Shared(store): Shared<Store>, Query(query): Query<LogQuery>) -> Response {
@@ -76,7 +92,9 @@ async fn logs(Shared(store): Shared<Store>, Query(query): Query<LogQuery>) -> Re
         None => None,
     };
     let filter = LogFilter { trace_id, request_id: query.request_id, function: query.function };
-    Json(store.read(|state| state.logs(&filter))).into_response()
+    let mut found = store.read(|state| state.logs(&filter));
+    let skip = found.len().saturating_sub(query.last.unwrap_or(usize::MAX));
+    Json(found.split_off(skip)).into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,10 +111,40 @@ async fn metrics(Shared(store): Shared<Store>, Query(query): Query<MetricQuery>)
 struct RequestQuery {
     #[serde(default)]
     errors: bool,
+    last: Option<usize>,
 }
 
 async fn requests(Shared(store): Shared<Store>, Query(query): Query<RequestQuery>) -> Response {
-    Json(store.read(|state| state.requests(query.errors))).into_response()
+    let mut found = store.read(|state| state.requests(query.errors));
+    let skip = found.len().saturating_sub(query.last.unwrap_or(usize::MAX));
+    Json(found.split_off(skip)).into_response()
+}
+
+async fn request(Shared(store): Shared<Store>, Path(number): Path<u64>) -> Response {
+    let Some((view, body)) = store.read(|state| state.request(number)) else {
+        return refuse(StatusCode::NOT_FOUND, format!("no request {number} is held"));
+    };
+    let signal = Signal::ALL.into_iter().find(|signal| view.signal == Some(signal.as_str()));
+    let body = body.map(|body| body.describe(signal));
+    Json(json!({ "request": view, "body": body })).into_response()
+}
+
+/// Never shown by a browser as anything but bytes, whatever is in it.
+async fn request_body(Shared(store): Shared<Store>, Path(number): Path<u64>) -> Response {
+    let Some((_, Some(body))) = store.read(|state| state.request(number)) else {
+        return refuse(StatusCode::NOT_FOUND, format!("the body of request {number} is not held"));
+    };
+    match body.plain() {
+        Ok(plain) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream"),
+                (header::CONTENT_DISPOSITION, "attachment"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            (headers, plain).into_response()
+        }
+        Err(why) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
+    }
 }
 
 /// All that is given must hold.

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use model::{Batch, Signal, UnixNanos};
 
+use crate::body::Body;
 use crate::decode;
 use crate::fault::{FaultKind, Faults};
 use crate::request::RequestView;
@@ -41,7 +42,7 @@ async fn receive(Shared(context): Shared<Context>, request: Request) -> Response
         // Cut off by the sender, or beyond the limit.
         Err(why) => {
             let view = view(&parts.method, &parts.uri, &parts.headers, &[]).answered(413);
-            context.store.record(view.failed(format!("the body could not be read: {why}")), None);
+            context.store.record(view.failed(format!("the body could not be read: {why}")), None, None);
             return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"errors":["Payload Too Large"]}"#);
         }
     };
@@ -55,7 +56,8 @@ async fn receive(Shared(context): Shared<Context>, request: Request) -> Response
         return fail(fault, view, &context.store).await;
     }
     let (response, view, batch) = take(signal, view, &parts.headers, &body);
-    context.store.record(view, batch);
+    let encoding = encoding(&parts.headers).to_owned();
+    context.store.record(view, batch, Some(Body { encoding, packed: body }));
     response
 }
 
@@ -74,8 +76,7 @@ fn take(signal: Option<Signal>, view: RequestView, headers: &HeaderMap, body: &B
         let response = answer(status, r#"{"errors":["Forbidden: no DD-API-KEY"]}"#);
         return (response, view.answered(status.as_u16()).failed("no API key: header DD-API-KEY"), None);
     }
-    let encoding = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap_or("?"));
-    match decode::decode(signal, encoding, body) {
+    match decode::decode(signal, encoding(headers), body) {
         Ok((batch, size)) => {
             let view = RequestView { decoded_bytes: Some(size), ..view.answered(202) };
             let said = match signal {
@@ -93,18 +94,22 @@ fn take(signal: Option<Signal>, view: RequestView, headers: &HeaderMap, body: &B
     }
 }
 
+fn encoding(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"))
+}
+
 async fn fail(fault: FaultKind, view: RequestView, store: &Store) -> Response {
     match fault {
         FaultKind::Status(status) => {
-            store.record(view.answered(status).failed("a fault, as asked for: status"), None);
+            store.record(view.answered(status).failed("a fault, as asked for: status"), None, None);
             answer(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "{}")
         }
         FaultKind::Close => {
-            store.record(view.failed("a fault, as asked for: connection closed"), None);
+            store.record(view.failed("a fault, as asked for: connection closed"), None, None);
             close()
         }
         FaultKind::Hang => {
-            store.record(view.failed("a fault, as asked for: never answered"), None);
+            store.record(view.failed("a fault, as asked for: never answered"), None, None);
             tokio::time::sleep(HANG_LIMIT).await;
             close()
         }

@@ -8,11 +8,13 @@ use model::{Batch, TraceChunk, TraceId, keys};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::body::{Bodies, Body};
 use crate::id;
 use crate::log::{LogFilter, LogView};
 use crate::metric::{MetricView, Metrics};
 use crate::request::RequestView;
-use crate::trace::{Arrived, TraceView, assemble};
+use crate::summary::TraceSummary;
+use crate::trace::{Arrived, TraceView, assemble, summarise};
 
 /// How much is held.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,16 @@ pub struct Snapshot {
     pub requests: Vec<RequestView>,
 }
 
+/// What a page shows first: the answer of `/local/overview`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    pub version: u64,
+    pub counts: Counts,
+    pub dropped: Dropped,
+    /// The last to arrive, oldest first.
+    pub traces: Vec<TraceSummary>,
+}
+
 /// The shared store. Cloning gives another handle on the same one.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Shared>);
@@ -85,8 +97,8 @@ impl Store {
     }
 
     /// Takes one request and what was in it.
-    pub(crate) fn record(&self, request: RequestView, batch: Option<Batch>) {
-        self.change(|state| state.record(request, batch));
+    pub(crate) fn record(&self, request: RequestView, batch: Option<Batch>, body: Option<Body>) {
+        self.change(|state| state.record(request, batch, body));
     }
 
     /// Forgets what arrived; versions and request numbers go on.
@@ -153,6 +165,7 @@ pub struct State {
     log_bytes: usize,
     metrics: Metrics,
     requests: VecDeque<RequestView>,
+    bodies: Bodies,
 }
 
 impl State {
@@ -207,6 +220,24 @@ impl State {
         self.requests.iter().filter(|r| !only_errors || r.error.is_some()).cloned().collect()
     }
 
+    /// The last traces to arrive, in one line each.
+    pub fn overview(&self, last: usize) -> Overview {
+        let skip = self.order.len().saturating_sub(last);
+        let held = self.order.iter().skip(skip).filter_map(|low| Some((*low, self.spans.get(low)?)));
+        Overview {
+            version: self.version,
+            counts: self.counts,
+            dropped: self.dropped,
+            traces: held.flat_map(|(low, spans)| summarise(low, spans)).collect(),
+        }
+    }
+
+    /// The request of this number, and its body if that is still held.
+    pub(crate) fn request(&self, number: u64) -> Option<(RequestView, Option<Body>)> {
+        let request = self.requests.iter().find(|request| request.number == number)?;
+        Some((request.clone(), self.bodies.find(number).cloned()))
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             version: self.version,
@@ -219,9 +250,12 @@ impl State {
         }
     }
 
-    fn record(&mut self, mut request: RequestView, batch: Option<Batch>) {
+    fn record(&mut self, mut request: RequestView, batch: Option<Batch>, body: Option<Body>) {
         self.numbers += 1;
         request.number = self.numbers;
+        if let Some(body) = body {
+            self.bodies.add(request.number, body);
+        }
         request.items = batch.map_or(0, |batch| self.add(batch, request.number));
         self.counts.requests += 1;
         self.counts.failed_requests += u64::from(request.error.is_some());

@@ -6,6 +6,7 @@ use model::{SamplingPriority, Span, SpanId, Tags, Text, TraceId, UnixNanos};
 use serde::{Serialize, Serializer};
 
 use crate::id;
+use crate::summary::TraceSummary;
 
 /// One trace: all spans that arrived, depth first, siblings by start.
 #[derive(Clone, Debug, Serialize)]
@@ -108,6 +109,19 @@ pub(crate) struct Arrived {
 /// All traces among spans with the same low half. Spans whose chunk did not tell the high half belong to the
 /// only trace there is, or stand alone when there are several.
 pub(crate) fn assemble(low: u64, arrived: &[Arrived]) -> Vec<TraceView> {
+    apart(low, arrived).into_iter().map(|(id, spans)| tree(id, &spans)).collect()
+}
+
+/// The same traces in short.
+pub(crate) fn summarise(low: u64, arrived: &[Arrived]) -> Vec<TraceSummary> {
+    let summary = |(id, spans): (TraceId, Vec<&Arrived>)| {
+        let once: Vec<&Span> = without_copies(&spans).0.values().map(|a| &a.span).collect();
+        TraceSummary::new(id, spans.len(), &once)
+    };
+    apart(low, arrived).into_iter().map(summary).collect()
+}
+
+fn apart(low: u64, arrived: &[Arrived]) -> Vec<(TraceId, Vec<&Arrived>)> {
     let highs: BTreeSet<u64> = arrived.iter().filter_map(|a| a.high).collect();
     let only = if highs.len() > 1 { 0 } else { highs.first().copied().unwrap_or(0) };
     let mut groups: Vec<(u64, Vec<&Arrived>)> = Vec::new();
@@ -118,8 +132,7 @@ pub(crate) fn assemble(low: u64, arrived: &[Arrived]) -> Vec<TraceView> {
             None => groups.push((high, vec![span])),
         }
     }
-    let trees = groups.into_iter().filter_map(|(high, spans)| Some(tree(TraceId::new(high, low)?, &spans)));
-    trees.collect()
+    groups.into_iter().filter_map(|(high, spans)| Some((TraceId::new(high, low)?, spans))).collect()
 }
 
 fn tree(trace_id: TraceId, arrived: &[&Arrived]) -> TraceView {
@@ -222,7 +235,7 @@ impl SpanView {
         let events = span.events.iter().map(|event| EventView {
             name: event.name.to_string(),
             offset_ns: offset(event.time),
-            attributes: event.attributes.clone(),
+            attributes: event.attributes.iter().map(|(k, v)| (k.clone(), v.to_string())).collect(),
         });
         Self {
             depth,

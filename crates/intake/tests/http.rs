@@ -254,3 +254,45 @@ async fn it_holds_no_more_than_its_limits() {
     assert_eq!(state.dropped.logs as usize + state.logs.len(), 99);
     assert_eq!((state.counts.spans, state.counts.logs), (99, 99));
 }
+
+#[tokio::test]
+async fn what_a_page_asks_for_is_short_and_bodies_are_shown_decoded() {
+    let intake = Intake::start().await.unwrap();
+    let mut pointing = payload_of(vec![span("aws.lambda", 1, 0, 1000), span("work", 2, 1, 1001)]);
+    let chunk = &mut pointing.chunks[0];
+    chunk.spans[0].meta.insert("request_id", "r-1");
+    chunk.spans[0].resource = "orders".into();
+    chunk.spans[1].error = true;
+    let pointer = [("ptr.hash", "abc"), ("ptr.kind", "aws.s3.object")];
+    chunk.spans[1].links.push(SpanLink {
+        trace_id: None,
+        span_id: None,
+        attributes: pointer.map(|(key, value)| (key, value.to_owned())).into_iter().collect(),
+        tracestate: "".into(),
+        flags: 0,
+    });
+    let batch = Batch::Traces(vec![pointing]);
+    send(&intake, &batch).await;
+    send(&intake, &batch).await;
+
+    let overview = ask(&intake, "/local/overview").await;
+    let trace = &overview["traces"][0];
+    assert_eq!((&trace["spans"], &trace["arrived"], &trace["errors"]), (&2.into(), &4.into(), &1.into()));
+    assert_eq!((&trace["resource"], &trace["duration_ns"]), (&"orders".into(), &11_000_000.into()));
+    let invoked = serde_json::json!([{ "request_id": "r-1", "span_id": "1", "function": "orders" }]);
+    assert_eq!(trace["invocations"], invoked);
+    let pointers = serde_json::json!([{ "span_id": "2", "kind": "aws.s3.object", "hash": "abc" }]);
+    assert_eq!(trace["pointers"], pointers);
+    assert_eq!(ask(&intake, "/local/overview?last=0").await["traces"], serde_json::json!([]));
+    assert_eq!(ask(&intake, "/local/requests?last=1").await[0]["number"], 2);
+
+    let request = ask(&intake, "/local/requests/1").await;
+    assert_eq!(request["request"]["path"], "/api/v0.2/traces");
+    assert_eq!(request["body"]["decoded"][0]["chunks"][0]["spans"][1]["name"], "work");
+    let (status, _) = call(&intake, "GET", "/local/requests/9", "", b"").await.unwrap();
+    assert_eq!(status, 404);
+    let headers = format!("{KEY}content-type: application/json\r\n");
+    call(&intake, "POST", "/api/v2/new", &headers, br#"{"a":[1]}"#).await.unwrap();
+    assert_eq!(ask(&intake, "/local/requests/3").await["body"]["decoded"], serde_json::json!({ "a": [1] }));
+    assert_eq!(ask(&intake, "/local/requests/3/body").await, serde_json::json!({ "a": [1] }));
+}

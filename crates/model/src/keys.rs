@@ -133,6 +133,12 @@ pub mod metrics {
     pub const BATCH_ITEM_FAILURES: &str = "aws.lambda.enhanced.batch_item_failures";
     /// Milliseconds from the handler's start to the first bytes of a streamed response.
     pub const TIME_TO_FIRST_BYTE: &str = "aws.lambda.enhanced.time_to_first_byte";
+    /// Requests that the extension made, by the tag `signal`. A count.
+    pub const EXTENSION_REQUESTS: &str = "datadog.serverless.extension.requests";
+    /// Bytes of their bodies, by the tag `signal`. A count.
+    pub const EXTENSION_BYTES: &str = "datadog.serverless.extension.bytes";
+    /// Milliseconds that the end of an invocation waited for its data to be sent.
+    pub const EXTENSION_FLUSH_DURATION: &str = "datadog.serverless.extension.flush_duration";
     /// What the extension lost, by the tags `signal` and `reason`. A count.
     pub const EXTENSION_DROPPED: &str = "datadog.serverless.extension.dropped";
 }

@@ -15,7 +15,7 @@ mod time;
 
 pub use ids::{Arn, RequestId, SpanId, TraceId};
 pub use log::{Log, LogLevel};
-pub use metric::{Metric, MetricKind};
+pub use metric::{Event, Metric, MetricKind, ServiceCheck};
 pub use outgoing::{
     Batch, ClientStats, Forward, Series, SeriesKind, Signal, SketchSeries, TraceChunk, TracerPayload,
 };
@@ -24,6 +24,6 @@ pub use record::{
     RuntimeDone, Start, Status, TelemetryRecord,
 };
 pub use sketch::Sketch;
-pub use span::{Chunk, SamplingPriority, Span, SpanEvent, SpanLink, TracerInfo};
+pub use span::{Attribute, Chunk, SamplingPriority, Span, SpanEvent, SpanLink, TracerInfo};
 pub use tags::{Tags, Text};
 pub use time::{Millis, UnixNanos};

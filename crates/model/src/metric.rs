@@ -30,7 +30,7 @@ impl Metric {
     }
 }
 
-/// How values of one metric are put together. Sets (`s`) count distinct texts and have no value here yet.
+/// How values of one metric are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MetricKind {
     /// `c`: summed.
@@ -43,4 +43,35 @@ pub enum MetricKind {
     Histogram,
     /// `ms`: a histogram of milliseconds.
     Timing,
+    /// `s`: distinct texts are counted. The values are whole numbers that stand for the texts.
+    Set,
+}
+
+/// Something that happened, for the event stream.
+/// <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/?tab=events>
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Event {
+    pub title: Text,
+    pub text: Text,
+    pub time: Option<UnixNanos>,
+    /// Empty when not given, as are all texts from here on.
+    pub host: Text,
+    pub aggregation_key: Text,
+    pub priority: Text,
+    pub source_type: Text,
+    pub alert_type: Text,
+    pub tags: Vec<Text>,
+}
+
+/// How something is, as a client of DogStatsD says.
+/// <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/?tab=servicechecks>
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ServiceCheck {
+    pub name: Text,
+    /// 0 ok, 1 warning, 2 critical, 3 unknown.
+    pub status: u8,
+    pub time: Option<UnixNanos>,
+    pub host: Text,
+    pub message: Text,
+    pub tags: Vec<Text>,
 }

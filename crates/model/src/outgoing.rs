@@ -121,6 +121,23 @@ impl Batch {
         }
     }
 
+    /// How many spans, points, values, log entries or requests it holds.
+    pub fn count(&self) -> u64 {
+        let sum = |all: &mut dyn Iterator<Item = usize>| all.sum::<usize>() as u64;
+        match self {
+            Self::Traces(all) => {
+                sum(&mut all.iter().flat_map(|payload| &payload.chunks).map(|chunk| chunk.spans.len()))
+            }
+            Self::Series(all) => sum(&mut all.iter().map(|series| series.points.len())),
+            Self::Sketches(all) => {
+                all.iter().flat_map(|series| &series.points).map(|(_, sketch)| sketch.count()).sum()
+            }
+            Self::Logs(all) => all.len() as u64,
+            Self::Stats(all) => all.len() as u64,
+            Self::Forwards(all) => all.len() as u64,
+        }
+    }
+
     /// About how many bytes it takes before compression.
     pub fn weight(&self) -> usize {
         let tags = |tags: &[Text]| tags.iter().map(|t| t.len() + 3).sum::<usize>();

@@ -1,5 +1,6 @@
 //! Spans and what they come in.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::{SpanId, Tags, Text, TraceId, UnixNanos};
@@ -91,13 +92,69 @@ impl SpanLink {
 pub struct SpanEvent {
     pub time: UnixNanos,
     pub name: Text,
-    pub attributes: Tags<Text>,
+    pub attributes: Tags<Attribute>,
 }
 
 impl SpanEvent {
     fn weight(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.len() + 6).sum();
+        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.weight() + 6).sum();
         24 + attributes + self.name.len()
+    }
+}
+
+/// The value of an event's attribute. Printed as the text that the value is taken for where there are no
+/// types: a list as `[a,b]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    Text(Text),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// Of values that are no lists: no protocol has lists of lists, and no decoder makes them.
+    List(Vec<Attribute>),
+}
+
+impl Attribute {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Text(text) => 4 + text.len(),
+            Self::Bool(_) => 4,
+            Self::Int(_) | Self::Double(_) => 12,
+            Self::List(all) => 6 + all.iter().map(|one| 4 + one.weight()).sum::<usize>(),
+        }
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Bool(yes) => yes.fmt(f),
+            Self::Int(n) => n.fmt(f),
+            Self::Double(n) => n.fmt(f),
+            Self::List(all) => {
+                f.write_str("[")?;
+                for (n, one) in all.iter().enumerate() {
+                    if n > 0 {
+                        f.write_str(",")?;
+                    }
+                    one.fmt(f)?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+impl From<Text> for Attribute {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&'static str> for Attribute {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
     }
 }
 

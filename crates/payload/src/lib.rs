@@ -9,10 +9,10 @@
 
 mod compression;
 mod endpoint;
+pub mod events;
 mod gzip;
 pub mod logs;
 mod origin;
-mod proto;
 pub mod series;
 pub mod sketches;
 mod split;
@@ -76,3 +76,12 @@ impl fmt::Display for DecodeError {
 }
 
 impl std::error::Error for DecodeError {}
+
+impl From<protobuf::Error> for DecodeError {
+    fn from(error: protobuf::Error) -> Self {
+        match error {
+            protobuf::Error::Truncated => Self::Truncated,
+            protobuf::Error::Malformed => Self::Malformed,
+        }
+    }
+}

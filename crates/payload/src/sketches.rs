@@ -2,10 +2,10 @@
 //! <https://github.com/DataDog/agent-payload/blob/master/proto/metrics/agent_payload.proto>
 
 use model::{Sketch, SketchSeries, Text, UnixNanos};
+use protobuf::{Reader, Writer, sint};
 
 use crate::DecodeError;
 use crate::origin::origin;
-use crate::proto::{Reader, Writer, sint};
 
 /// Writes the body of a `/api/beta/sketches` request. Times are whole seconds there.
 pub fn encode(series: &[SketchSeries]) -> Vec<u8> {
@@ -89,7 +89,7 @@ fn read_point(mut reader: Reader<'_>) -> Result<(UnixNanos, Sketch), DecodeError
         return Err(DecodeError::Malformed);
     }
     let keys = keys.into_iter().map(|key| i16::try_from(key).map_err(|_| DecodeError::Malformed));
-    let bins = keys.zip(counts).map(|(key, n)| Ok((key?, n))).collect::<Result<Vec<_>, _>>()?;
+    let bins = keys.zip(counts).map(|(key, n)| Ok((key?, n))).collect::<Result<Vec<_>, DecodeError>>()?;
     Ok((UnixNanos::from_secs(time), Sketch::from_wire(count, min, max, sum, bins)))
 }
 

@@ -2,8 +2,8 @@
 //! guessed: tags that repeat or text that needs escaping would make a guess wrong.
 
 use model::{Batch, ClientStats, Forward, Signal, Span, TraceChunk, TracerPayload};
+use protobuf::Writer;
 
-use crate::proto::Writer;
 use crate::{Endpoint, encode, endpoint, logs, series, sketches, stats, traces};
 
 /// The most that stands before a nested protobuf message: a one-byte tag and a five-byte length.
@@ -18,8 +18,8 @@ const SKETCH_FRAME: usize = 2;
 pub struct Split {
     /// None is empty, and none is more than the intake takes.
     pub batches: Vec<Batch>,
-    /// Elements left out because one alone is more than the intake takes: spans, series, sketch series, log
-    /// entries.
+    /// Left out because one element alone is more than the intake takes: spans, points, values, log entries, as
+    /// [`Batch::count`] has them.
     pub oversized: u64,
 }
 
@@ -133,7 +133,7 @@ fn cut<T>(
     for element in all {
         let size = size(&element);
         if frame + size > endpoint.max_bytes {
-            split.oversized += 1;
+            split.oversized += batch(vec![element]).count();
             continue;
         }
         if !piece.is_empty() && (bytes + size > endpoint.target_bytes || piece.len() >= endpoint.max_items) {

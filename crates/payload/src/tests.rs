@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use model::{
-    Batch, Log, LogLevel, RequestId, SamplingPriority, Series, SeriesKind, Signal, Sketch, SketchSeries,
-    Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId, TracerInfo, TracerPayload, UnixNanos,
+    Attribute, Batch, Log, LogLevel, RequestId, SamplingPriority, Series, SeriesKind, Signal, Sketch,
+    SketchSeries, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId, TracerInfo,
+    TracerPayload, UnixNanos,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -43,8 +44,19 @@ fn link() -> impl Strategy<Value = SpanLink> {
     })
 }
 
+fn attribute() -> impl Strategy<Value = Attribute> {
+    let number = proptest::num::f64::NORMAL | proptest::num::f64::ZERO;
+    let scalar = prop_oneof![
+        text().prop_map(Attribute::Text),
+        any::<bool>().prop_map(Attribute::Bool),
+        any::<i64>().prop_map(Attribute::Int),
+        number.prop_map(Attribute::Double),
+    ];
+    prop_oneof![scalar.clone(), vec(scalar, 0..3).prop_map(Attribute::List)]
+}
+
 fn event() -> impl Strategy<Value = SpanEvent> {
-    (any::<u64>(), text(), tags(text())).prop_map(|(time, name, attributes)| SpanEvent {
+    (any::<u64>(), text(), tags(attribute())).prop_map(|(time, name, attributes)| SpanEvent {
         time: UnixNanos(time),
         name,
         attributes,

@@ -40,6 +40,8 @@ pub enum FleetInput {
     Ended(EnvironmentId),
     /// It could not be opened: gives back what was meant for it.
     OpenFailed { environment: EnvironmentId, invocation: Invocation, reason: String },
+    /// The function is another from now on: no environment that there is takes another invocation.
+    Renew,
     /// The function is not needed any more.
     Shutdown,
 }
@@ -88,6 +90,8 @@ pub struct Fleet {
 struct Environment {
     id: EnvironmentId,
     state: State,
+    /// Made of what the function was before.
+    stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +121,16 @@ impl Fleet {
             FleetInput::Answered(id) => self.step(id, &[State::Busy], State::Finishing),
             FleetInput::Ready(id) => {
                 self.step(id, &[State::Busy, State::Finishing], State::Idle { since: now });
+                self.close_stale();
             }
             FleetInput::Ended(id) => self.environments.retain(|e| e.id != id),
             FleetInput::OpenFailed { environment, invocation, reason } => {
                 self.environments.retain(|e| e.id != environment);
                 self.open_failed(invocation, &reason);
+            }
+            FleetInput::Renew => {
+                self.environments.iter_mut().for_each(|environment| environment.stale = true);
+                self.close_stale();
             }
             FleetInput::Shutdown => self.shut_down(),
         }
@@ -205,15 +214,25 @@ impl Fleet {
             environment.state = State::Busy;
             return Some((environment.id, false));
         }
-        let finishing = self.environments.iter().filter(|e| e.state == State::Finishing).count();
+        let finishing = self.environments.iter().filter(|e| e.state == State::Finishing && !e.stale).count();
         // Those that close hold their processes still.
         if self.waiting.len() <= finishing || self.environments.len() >= self.scaling.limit.max(1) {
             return None;
         }
         let id = EnvironmentId(self.next);
         self.next += 1;
-        self.environments.push(Environment { id, state: State::Busy });
+        self.environments.push(Environment { id, state: State::Busy, stale: false });
         Some((id, true))
+    }
+
+    /// What has nothing to do and is of the past ends.
+    fn close_stale(&mut self) {
+        for environment in self.environments.iter_mut().filter(|environment| environment.stale) {
+            if matches!(environment.state, State::Idle { .. }) {
+                environment.state = State::Closing;
+                self.effects.push_back(FleetEffect::Close(environment.id));
+            }
+        }
     }
 
     /// Others may take it; with no other, it fails.
@@ -277,6 +296,7 @@ mod tests {
                 let reason = "no port".to_owned();
                 fleet.handle(now, FleetInput::OpenFailed { environment, invocation, reason });
             }
+            "renew" => fleet.handle(now, FleetInput::Renew),
             "shutdown" => fleet.handle(now, FleetInput::Shutdown),
             other => panic!("no such fact: {other}"),
         }
@@ -307,6 +327,28 @@ mod tests {
         for (n, (at, fact, expect)) in story.iter().enumerate() {
             assert_eq!(tell(&mut fleet, *at, fact), *expect, "{n}: {fact}");
         }
+    }
+
+    #[test]
+    fn after_a_renewal_only_new_environments_take_invocations() {
+        check(
+            3,
+            &[
+                (0, "invoke a", "open 1 for a"),
+                (0, "invoke b", "open 2 for b"),
+                (1, "answered 1", ""),
+                (1, "ready 1", ""),
+                (1, "answered 2", ""),
+                (2, "renew", "close 1"),
+                (2, "invoke c", "open 3 for c"),
+                (2, "invoke d", ""),
+                (3, "ready 2", "close 2"),
+                (3, "ended 1", "open 4 for d"),
+                (3, "answered 3", ""),
+                (3, "ready 3", ""),
+                (4, "invoke e", "e to 3"),
+            ],
+        );
     }
 
     #[test]
@@ -386,7 +428,7 @@ mod tests {
     proptest! {
         /// Every invocation comes to exactly one environment, which has no other, and never too many are open.
         #[test]
-        fn nothing_is_lost_or_mixed(limit in 1..5_usize, steps in prop::collection::vec((0..5_u8, 0..8_u64), 0..200)) {
+        fn nothing_is_lost_or_mixed(limit in 1..5_usize, steps in prop::collection::vec((0..6_u8, 0..8_u64), 0..200)) {
             let mut fleet = fleet(limit);
             // What each environment has, if anything.
             let mut open: BTreeMap<u64, Option<RequestId>> = BTreeMap::new();
@@ -407,6 +449,7 @@ mod tests {
                         open.insert(id, None);
                         fleet.handle(at, FleetInput::Ready(EnvironmentId(id)));
                     }
+                    (4, _) => fleet.handle(at, FleetInput::Renew),
                     _ => {
                         now += which * 10;
                         fleet.tick(UnixNanos::from_secs(now));
@@ -438,7 +481,18 @@ mod tests {
                     fleet.handle(UnixNanos::from_secs(now), FleetInput::Ready(EnvironmentId(id)));
                 }
                 while let Some(effect) = fleet.poll() {
-                    served += usize::from(matches!(effect, FleetEffect::Assign { .. } | FleetEffect::Open { .. }));
+                    match effect {
+                        FleetEffect::Assign { .. } => served += 1,
+                        FleetEffect::Open { environment, .. } => {
+                            served += 1;
+                            open.insert(environment.0, None);
+                        }
+                        FleetEffect::Close(environment) => {
+                            open.remove(&environment.0);
+                            fleet.handle(UnixNanos::from_secs(now), FleetInput::Ended(environment));
+                        }
+                        FleetEffect::Answer { .. } => prop_assert!(false, "nothing is refused here"),
+                    }
                 }
             }
             prop_assert_eq!(served, invoked);

@@ -47,6 +47,7 @@ impl Platform {
             self.timers.insert(Timer::Init, now + self.config.init_limit);
         }
         self.memory_used_mb = 0;
+        self.out_of_memory = false;
         let init = Init { began: now, step: Step::Registering, live };
         self.effect(Effect::Subscriptions(Subscriptions::Open));
         self.record(

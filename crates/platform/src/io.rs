@@ -21,6 +21,8 @@ pub enum Input {
     Exited { process: ProcessId, status: ExitStatus },
     /// The most memory that all processes together have used so far.
     Memory { used_mb: u64 },
+    /// All processes together have more memory than the function has: the runtime is killed for it.
+    OutOfMemory,
     /// Runtime API: `GET /runtime/invocation/next`.
     RuntimeNext { call: CallId },
     /// Runtime API: `POST /runtime/invocation/{id}/response`, whose headers came at `began`.

@@ -51,6 +51,8 @@ pub struct Platform {
     /// Time of the initialisation, until an invocation reported it.
     pub(crate) init_duration: Option<Millis>,
     pub(crate) memory_used_mb: u64,
+    /// The runtime was killed because the memory was used up.
+    pub(crate) out_of_memory: bool,
     effects: VecDeque<Effect>,
     next_process: u64,
 }
@@ -150,6 +152,7 @@ impl Platform {
             closing: false,
             init_duration: None,
             memory_used_mb: 0,
+            out_of_memory: false,
             effects: VecDeque::new(),
             next_process: 1,
         }
@@ -163,6 +166,7 @@ impl Platform {
             Input::LaunchFailed { process, reason } => self.launch_failed(now, process, &reason),
             Input::Exited { process, status } => self.exited(now, process, status),
             Input::Memory { used_mb } => self.memory_used_mb = self.memory_used_mb.max(used_mb),
+            Input::OutOfMemory => self.run_out_of_memory(),
             Input::RuntimeNext { call } => self.runtime_next(now, call),
             Input::RuntimeResponse { call, request_id, attempt, began, body } => {
                 self.runtime_response(now, call, &request_id, attempt.as_deref(), began, body);
@@ -298,7 +302,9 @@ impl Platform {
                     ExitStatus::Code(0) => "Runtime exited without providing a reason".to_owned(),
                     failed => format!("Runtime exited with error: {failed}"),
                 };
-                self.process_gone(now, "Runtime.ExitError", message);
+                let out_of_memory = std::mem::take(&mut self.out_of_memory);
+                let kind = if out_of_memory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
+                self.process_gone(now, kind, message);
             }
             Program::Extension(_) => {
                 let message = match status {
@@ -307,6 +313,18 @@ impl Platform {
                 };
                 self.process_gone(now, "Extension.Crash", message);
             }
+        }
+    }
+
+    /// The kernel takes the biggest process, which is the function; that it ends is a fact of its own.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
+    fn run_out_of_memory(&mut self) {
+        let process = self.runtime.as_ref().map(|runtime| runtime.process);
+        let Some(process) = process.filter(|process| self.alive.contains(process)) else { return };
+        if matches!(self.stage, Stage::Init(_) | Stage::Invoke(_)) && !self.out_of_memory {
+            self.out_of_memory = true;
+            self.memory_used_mb = self.config.memory_mb;
+            self.effect(Effect::Kill(process));
         }
     }
 

@@ -64,6 +64,7 @@ impl World {
             ["killed", process] => {
                 Input::Exited { process: ProcessId(process.parse().unwrap()), status: ExitStatus::Signal(9) }
             }
+            ["out-of-memory"] => Input::OutOfMemory,
             ["memory", mb] => Input::Memory { used_mb: mb.parse().unwrap() },
             ["runtime", "next"] => Input::RuntimeNext { call },
             ["runtime", "init-error", kind] => Input::RuntimeInitError { call, report: report(kind) },

@@ -7,7 +7,7 @@ mod wrong;
 use std::env;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::exit;
+use std::process::{ExitCode, exit};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,11 +29,15 @@ impl Answer {
     }
 }
 
-fn main() {
+fn main() -> ExitCode {
+    if env::args().nth(1).as_deref() == Some("inside") {
+        return sandbox::inside();
+    }
     match env::var("_HANDLER") {
         Ok(_) => function(),
         Err(_) => extension(),
     }
+    ExitCode::SUCCESS
 }
 
 fn api() -> String {
@@ -199,6 +203,20 @@ fn act(event: &Value, next: &Answer) -> Result<String, String> {
             }
             Ok("null".to_owned())
         }
+        "list" => {
+            let entries = std::fs::read_dir(text("path")).into_iter().flatten().flatten();
+            let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            Ok(json!(names).to_string())
+        }
+        "write" => Ok(json!(std::fs::write(text("path"), text("text")).is_ok()).to_string()),
+        "fill" => {
+            let bytes = vec![1_u8; number(event, "mb") as usize * 1024 * 1024];
+            while std::hint::black_box(&bytes).first() == Some(&1) {
+                std::thread::park();
+            }
+            Ok("null".to_owned())
+        }
         "turns" => Ok(TURNS.load(Ordering::Relaxed).to_string()),
         "sleep" => loop {
             std::thread::park();
@@ -209,22 +227,24 @@ fn act(event: &Value, next: &Answer) -> Result<String, String> {
         }
         "error" => Err(text("type")),
         "big" => Ok(format!("\"{}\"", "x".repeat(number(event, "bytes") as usize - 2))),
-        "invoke" => {
-            let endpoint = env::var("AWS_ENDPOINT_URL_LAMBDA").unwrap_or_default();
-            let host = endpoint.trim_start_matches("http://");
-            let path = format!("/2015-03-31/functions/{}/invocations", text("name"));
-            let answer = call(
-                host,
-                "POST",
-                &path,
-                &[("x-amz-log-type", "Tail"), ("x-amz-tenant-id", "blue")],
-                event.get("event").map(Value::to_string).unwrap_or_default().as_bytes(),
-            );
-            Ok(json!({ "status": answer.status, "body": answer.body, "version": answer.header("x-amz-executed-version"), "log": answer.header("x-amz-log-result") })
-                .to_string())
-        }
+        "invoke" => Ok(invoke(event)),
         _ => Ok(next.body.clone()),
     }
+}
+
+fn invoke(event: &Value) -> String {
+    let endpoint = env::var("AWS_ENDPOINT_URL_LAMBDA").unwrap_or_default();
+    let host = endpoint.trim_start_matches("http://");
+    let path = format!("/2015-03-31/functions/{}/invocations", field(event, "name"));
+    let answer = call(
+        host,
+        "POST",
+        &path,
+        &[("x-amz-log-type", "Tail"), ("x-amz-tenant-id", "blue")],
+        event.get("event").map(Value::to_string).unwrap_or_default().as_bytes(),
+    );
+    json!({ "status": answer.status, "body": answer.body, "version": answer.header("x-amz-executed-version"), "log": answer.header("x-amz-log-result") })
+        .to_string()
 }
 
 fn extension() {

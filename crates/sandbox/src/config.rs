@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::faults::Faults;
+
 /// One function: what to run, beside which extensions, with which settings.
 ///
 /// ```
@@ -23,13 +25,17 @@ pub struct FunctionConfig {
     /// Executables, or folders whose files are taken in name order as Lambda does with `/opt/extensions`. The
     /// file name is the extension's name.
     pub extensions: Vec<PathBuf>,
+    /// What Lambda makes of the layers: the folder that plays `/opt`. The extensions in it start after those above.
+    pub opt: Option<PathBuf>,
     /// The customer's variables: seen by the function and by the extensions. Names that Lambda reserves are
     /// ignored.
     pub env: Vec<(String, String)>,
     /// Longest time of one invocation, handler and extensions together.
     pub timeout: Duration,
-    /// Only reported, not enforced.
     pub memory_mb: u32,
+    /// All processes together may not have more than `memory_mb`: the function is killed, as Lambda kills it. When
+    /// not set the size is only reported, since a debug build needs more than what it is a build of.
+    pub memory_limit: bool,
     /// Where the function runs, and `LAMBDA_TASK_ROOT`; the folder of the bootstrap when not given.
     pub working_dir: Option<PathBuf>,
     /// `_HANDLER`.
@@ -49,6 +55,11 @@ pub struct FunctionConfig {
     pub on_failure: Option<Destination>,
     /// Who is told of an event that succeeded.
     pub on_success: Option<Destination>,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Each sandbox has a network, `/opt`, `/var/task` and `/tmp` of its own, as in Lambda, where the ports are those
+    /// that everybody knows. The command that becomes the inside of one: it has to call [`inside`](crate::inside).
+    pub private: Option<Vec<String>>,
 }
 
 /// Who is told what became of an event.
@@ -68,9 +79,11 @@ impl FunctionConfig {
             name: name.into(),
             command: command.into_iter().map(Into::into).collect(),
             extensions: Vec::new(),
+            opt: None,
             env: Vec::new(),
             timeout: Duration::from_secs(3),
             memory_mb: 128,
+            memory_limit: false,
             working_dir: None,
             handler: "bootstrap".to_owned(),
             version: "$LATEST".to_owned(),
@@ -81,6 +94,8 @@ impl FunctionConfig {
             retry_delay: Duration::from_secs(60),
             on_failure: None,
             on_success: None,
+            faults: Faults::default(),
+            private: None,
         }
     }
 
@@ -101,6 +116,27 @@ impl FunctionConfig {
 
     pub fn memory_mb(mut self, memory_mb: u32) -> Self {
         self.memory_mb = memory_mb;
+        self
+    }
+
+    /// What the function and its extensions may use, as a limit that kills.
+    pub fn memory_limit(mut self, memory_mb: u32) -> Self {
+        (self.memory_mb, self.memory_limit) = (memory_mb, true);
+        self
+    }
+
+    pub fn opt(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.opt = Some(dir.into());
+        self
+    }
+
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    pub fn private<C: Into<String>>(mut self, command: impl IntoIterator<Item = C>) -> Self {
+        self.private = Some(command.into_iter().map(Into::into).collect());
         self
     }
 
@@ -143,6 +179,12 @@ impl FunctionConfig {
     pub fn on_success(mut self, destination: Destination) -> Self {
         self.on_success = Some(destination);
         self
+    }
+
+    /// One that was named, or one in a layer.
+    pub(crate) fn has_extension(&self) -> bool {
+        let in_layers = || self.opt.as_ref().and_then(|opt| opt.join("extensions").read_dir().ok()?.next());
+        !self.extensions.is_empty() || in_layers().is_some()
     }
 
     /// The folder that plays `/var/task`.

@@ -1,7 +1,10 @@
 //! The owner of one sandbox: the machine, its processes, its open calls. One task; everything else sends it messages.
 
+mod limits;
+
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,13 +14,17 @@ use platform::{
     ProcessId, Program, Rejection, Reply, Subscriptions,
 };
 use rustix::process::Signal;
+use tokio::net::unix::pipe;
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::environment::Variables;
+use crate::faults::Faults;
 use crate::leash::{Group, Leash};
 use crate::log::Tail;
 use crate::memory;
+use crate::private::Private;
 use crate::process::{self, Launch, Outputs};
 use crate::telemetry::{self, Hub, SubscriberId, Subscription};
 use crate::timeline::{Process, Timeline, TimelineEvent, What};
@@ -94,6 +101,11 @@ pub(crate) struct Site {
     pub(crate) extension_vars: Variables,
     /// Lines that are JSON objects are delivered as such.
     pub(crate) json_logs: bool,
+    /// Megabytes that all processes together may have.
+    pub(crate) memory: Option<u64>,
+    pub(crate) faults: Faults,
+    /// Its namespaces, if it has its own.
+    pub(crate) private: Option<Private>,
     pub(crate) clock: Clock,
     pub(crate) timeline: Timeline,
     pub(crate) leash: Leash,
@@ -124,6 +136,12 @@ pub(crate) struct Driver {
     notices: Notices,
     /// It has an invocation that is not over.
     busy: bool,
+    /// How many invocations it had.
+    invocations: u64,
+    /// Kills that were asked for, and when they are due.
+    kills: Vec<(UnixNanos, Process)>,
+    /// When to look at the memory next.
+    look: UnixNanos,
 }
 
 #[derive(Debug)]
@@ -150,10 +168,9 @@ impl Driver {
         notices: Notices,
     ) -> Self {
         Self {
-            site,
             platform,
             inbox,
-            hub: Hub::new(sender.clone()),
+            hub: Hub::new(sender.clone(), site.faults.clone(), site.private.clone()),
             sender,
             processes: BTreeMap::new(),
             outputs: Outputs::default(),
@@ -163,6 +180,10 @@ impl Driver {
             held: None,
             notices,
             busy: false,
+            invocations: 0,
+            kills: Vec::new(),
+            look: UnixNanos::default(),
+            site,
         }
     }
 
@@ -170,7 +191,9 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut printed = 0;
         while self.platform.phase() != PhaseName::Gone {
-            let due = [self.platform.deadline(), self.hub.deadline()].into_iter().flatten().min();
+            let kill = self.kills.iter().map(|(due, _)| *due).min();
+            let waits = [self.platform.deadline(), self.hub.deadline(), kill, self.memory_deadline()];
+            let due = waits.into_iter().flatten().min();
             let wake = self.site.clock.instant(due.unwrap_or(UnixNanos(u64::MAX / 2)));
             tokio::select! {
                 // What was printed before a call is told before the call is handled.
@@ -193,6 +216,8 @@ impl Driver {
                 self.carry_out();
             }
             self.hub.tick(now);
+            self.kill_due(now);
+            self.look_at_memory(now);
             if matches!(self.platform.phase(), PhaseName::Idle | PhaseName::Cold)
                 && std::mem::take(&mut self.busy)
             {
@@ -219,6 +244,12 @@ impl Driver {
                 };
                 self.calls.retain(|_, open| !open.reply.is_closed());
                 self.calls.insert(call, Open { reply, agent, subscription });
+                self.asked(&input);
+                if self.is_out_of_memory(now) {
+                    // Whoever calls is killed for it, and gets no answer.
+                    self.carry_out();
+                    return;
+                }
                 if matches!(input, Input::RuntimeNext { .. } | Input::AgentNext { .. }) {
                     let used_mb = memory::peak_mb(self.processes.values().map(|p| p.group.0));
                     self.platform.handle(now, Input::Memory { used_mb });
@@ -252,6 +283,20 @@ impl Driver {
             Message::Shutdown => self.platform.handle(now, Input::Shutdown),
         }
         self.carry_out();
+    }
+
+    /// Whoever asks for the next event is done with the one before.
+    fn asked(&self, input: &Input) {
+        let process = match input {
+            Input::RuntimeNext { .. } => Some(Process::Function),
+            Input::AgentNext { agent, .. } => {
+                self.platform.agent_name(agent).map(|name| Process::Extension(name.to_owned()))
+            }
+            _ => None,
+        };
+        if let Some(process) = process {
+            self.tell(What::Asked { process });
+        }
     }
 
     fn carry_out(&mut self) {
@@ -292,8 +337,7 @@ impl Driver {
         let (process, launched) = match program {
             Program::Runtime => {
                 let vars = self.site.function_vars.clone();
-                let dir = Some(self.site.dir.clone());
-                (Process::Function, process::start(&Launch { command: &self.site.command, dir, vars }))
+                (Process::Function, self.launch(&self.site.command, Some(&self.site.dir), vars))
             }
             Program::Extension(name) => {
                 let path = self.site.extensions.iter().find(|(n, _)| n == name).map(|(_, path)| path);
@@ -301,12 +345,11 @@ impl Driver {
                 // A path without a folder would be looked up in PATH.
                 let path = if path.contains('/') { path } else { format!("./{path}") };
                 let vars = self.site.extension_vars.clone();
-                let launch = Launch { command: &[path], dir: None, vars };
-                (Process::Extension(name.to_string()), process::start(&launch))
+                (Process::Extension(name.to_string()), self.launch(&[path], None, vars))
             }
         };
         let started = launched.and_then(|(child, pipe)| {
-            let pid = child.id().ok_or(std::io::ErrorKind::NotFound)?;
+            let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
             Ok((child, pipe, pid))
         });
         match started {
@@ -327,6 +370,18 @@ impl Driver {
                 let now = self.site.clock.now();
                 self.platform.handle(now, Input::LaunchFailed { process: id, reason: e.to_string() });
             }
+        }
+    }
+
+    fn launch(
+        &self,
+        command: &[String],
+        dir: Option<&Path>,
+        vars: Variables,
+    ) -> io::Result<(Child, pipe::Receiver)> {
+        match &self.site.private {
+            Some(private) => process::start(&Launch { command: &private.enter(command)?, dir: None, vars }),
+            None => process::start(&Launch { command, dir: dir.map(Path::to_path_buf), vars }),
         }
     }
 
@@ -407,8 +462,10 @@ impl Driver {
     fn record(&mut self, record: TelemetryRecord) {
         self.hub.push(&record);
         self.log.record(&record);
-        if matches!(record.record, Record::Report(_)) {
-            self.release();
+        match &record.record {
+            Record::Report(_) => self.release(),
+            Record::Start(_) => self.plan_kills(record.time),
+            _ => {}
         }
         self.tell(What::Record(record.record));
     }

@@ -62,13 +62,21 @@ impl Place<'_> {
         let mut vars: Variables = Vec::new();
         let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
         for (name, value) in DEFAULTS {
-            set(name, value);
+            match self.function.opt.as_ref().filter(|_| self.function.private.is_none()) {
+                Some(opt) => set(name, &value.replace("/opt", &opt.to_string_lossy())),
+                None => set(name, value),
+            }
         }
         for (name, offset) in ports::SETTINGS {
             // Two names for one port: given by one of them, it is meant by both.
             let same = ports::SETTINGS.iter().filter(|(_, o)| *o == offset).map(|(name, _)| *name);
-            let given = same.filter_map(|name| self.given(name)).next_back();
-            set(name, given.unwrap_or(&self.port.saturating_add(offset).to_string()));
+            match same.filter_map(|name| self.given(name)).next_back() {
+                Some(given) => set(name, given),
+                // A library takes such a setting for a sign that there is an extension; where there is one and the
+                // network is its own, the ports are those that everybody knows.
+                None if !self.function.has_extension() || self.function.private.is_some() => {}
+                None => set(name, &self.port.saturating_add(offset).to_string()),
+            }
         }
         for (name, value) in &self.function.env {
             // Lambda takes names that begin with a letter only.
@@ -107,7 +115,10 @@ impl Place<'_> {
         set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{}", self.function.name));
         set("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream);
         set("_HANDLER", &self.function.handler);
-        set("LAMBDA_TASK_ROOT", &self.function.task_root().to_string_lossy());
+        match self.function.private {
+            Some(_) => set("LAMBDA_TASK_ROOT", "/var/task"),
+            None => set("LAMBDA_TASK_ROOT", &self.function.task_root().to_string_lossy()),
+        }
         set("LAMBDA_RUNTIME_DIR", "/var/runtime");
         set("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1");
         set("_AWS_XRAY_DAEMON_PORT", "2000");
@@ -127,6 +138,7 @@ mod tests {
     #[test]
     fn customers_can_set_some_and_extensions_see_less() {
         let function = FunctionConfig::new("orders", ["/srv/orders/bootstrap"])
+            .extension("/opt/extensions/datadog-agent")
             .env("DD_ENV", "dev")
             .env("DD_DOGSTATSD_PORT", "7")
             .env("DD_APM_RECEIVER_PORT", "8")
@@ -159,5 +171,23 @@ mod tests {
         check("AWS_ENDPOINT_URL_LAMBDA", Some("http://127.0.0.1:1"), None);
         check("AWS_EXECUTION_ENV", None, None);
         check("AWS_LAMBDA_RUNTIME_API", Some("127.0.0.1:13000"), Some("127.0.0.1:13000"));
+    }
+
+    #[test]
+    fn without_an_extension_nothing_points_to_one() {
+        let function =
+            FunctionConfig::new("orders", ["/srv/orders/bootstrap"]).env("DD_TRACE_AGENT_PORT", "8");
+        let lambda = LambdaConfig::default();
+        let endpoint = "http://127.0.0.1:1";
+        let place = Place { function: &function, lambda: &lambda, port: 13_000, endpoint, log_stream: "" };
+        let vars = place.of_function();
+        for (name, expect) in [
+            ("DD_TRACE_AGENT_PORT", Some("8")),
+            ("DD_APM_RECEIVER_PORT", Some("8")),
+            ("DD_DOGSTATSD_PORT", None),
+            ("DD_LAMBDA_LIFECYCLE_PORT", None),
+        ] {
+            assert_eq!(value(&vars, name), expect, "{name}");
+        }
     }
 }

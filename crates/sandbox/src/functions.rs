@@ -21,6 +21,7 @@ use crate::invoke::{
     InvocationType, InvokeError, InvokeOptions, InvokeResult, MAX_ASYNC_EVENT_BYTES, MAX_EVENT_BYTES,
 };
 use crate::pool::Ask;
+use crate::recorded::{Recorded, RecordedInvocation};
 
 #[derive(Debug)]
 pub(crate) struct Functions {
@@ -29,6 +30,7 @@ pub(crate) struct Functions {
     by_name: BTreeMap<String, Function>,
     events: mpsc::Sender<Event>,
     pub(crate) records: Records,
+    pub(crate) recorded: Recorded,
 }
 
 /// What a function answered.
@@ -55,7 +57,7 @@ impl Functions {
         by_name: BTreeMap<String, Function>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { clock, config, by_name, events, records: Records::default() }
+        Self { clock, config, by_name, events, records: Records::default(), recorded: Recorded::default() }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Function> {
@@ -98,9 +100,19 @@ impl Functions {
             arn: self.arn(target.name, qualifier).into(),
             payload: Arc::from(&*payload),
             trace_header: Some(trace_header.clone().into()),
-            client_context: client_context.filter(|_| waits),
+            client_context: client_context.clone().filter(|_| waits),
             tenant_id: options.tenant_id.map(Text::Owned),
         };
+        self.recorded.push(RecordedInvocation {
+            number: 0,
+            at: self.clock.now(),
+            function: target.name.to_owned(),
+            request_id: invocation.request_id.clone(),
+            payload: payload.clone(),
+            client_context: client_context.as_ref().map(ToString::to_string),
+            trace_header: trace_header.clone(),
+            tenant_id: invocation.tenant_id.as_ref().map(ToString::to_string),
+        });
         let result = InvokeResult {
             request_id: invocation.request_id.clone(),
             status: 200,

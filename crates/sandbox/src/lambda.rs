@@ -20,6 +20,7 @@ use crate::functions::{Function, Functions};
 use crate::invoke::{InvokeError, InvokeOptions, InvokeResult};
 use crate::leash::Leash;
 use crate::pool::{Ask, Blueprint, Pool, serve};
+use crate::recorded::RecordedInvocation;
 use crate::timeline::{Timeline, TimelineEvent};
 
 /// Longer than any sandbox takes to end: 2 s for its processes, 1 s for the kernel.
@@ -86,7 +87,7 @@ impl Lambda {
                 function: function.clone(),
                 lambda: config.clone(),
                 endpoint: endpoint.clone(),
-                extensions: extensions(&function.extensions)?,
+                extensions: extensions(&function)?,
                 clock,
                 timeline: timeline.clone(),
                 leash: leash.clone(),
@@ -154,6 +155,20 @@ impl Lambda {
         self.leash.close();
     }
 
+    /// The function is another from now on, such as one that was built anew: what runs comes to its end, and the
+    /// next invocation starts its program again. `false` when there is no function of that name.
+    pub async fn renew(&self, name: &str) -> bool {
+        match self.functions.find(name) {
+            Some(function) => function.inbox.send(Ask::Renew).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// What callers asked for, oldest first, from the one after this number (0: all that is held).
+    pub fn recorded(&self, after: u64) -> Vec<RecordedInvocation> {
+        self.functions.recorded.after(after)
+    }
+
     /// All that happened so far, oldest first.
     pub fn timeline(&self) -> Vec<TimelineEvent> {
         self.timeline.all()
@@ -191,9 +206,10 @@ fn unknown_destination(functions: &BTreeMap<String, Function>) -> Option<String>
 }
 
 /// The extensions by name, in the order in which they start: those given, folders by the names of their files.
-fn extensions(paths: &[PathBuf]) -> Result<Vec<(Arc<str>, PathBuf)>, StartError> {
+fn extensions(function: &FunctionConfig) -> Result<Vec<(Arc<str>, PathBuf)>, StartError> {
     let mut found = Vec::new();
-    for path in paths {
+    let of_layers = function.opt.as_ref().map(|opt| opt.join("extensions")).filter(|path| path.is_dir());
+    for path in function.extensions.iter().chain(&of_layers) {
         if !path.is_dir() {
             found.push(path.clone());
             continue;

@@ -27,8 +27,10 @@ mod endpoint;
 mod environment;
 mod events;
 mod eventstream;
+mod faults;
 mod functions;
 mod ids;
+mod inside;
 mod invoke;
 mod lambda;
 mod leash;
@@ -36,15 +38,20 @@ mod log;
 mod memory;
 mod pool;
 mod ports;
+mod private;
 mod process;
+mod recorded;
 mod telemetry;
 mod timeline;
 
 pub use config::{Destination, FunctionConfig, LambdaConfig};
 pub use events::EventRecord;
+pub use faults::{Batches, Faults, Kill};
+pub use inside::inside;
 pub use invoke::{
     InvocationType, InvokeError, InvokeOptions, InvokeResult, MAX_ASYNC_EVENT_BYTES,
     MAX_CLIENT_CONTEXT_BYTES, MAX_EVENT_BYTES,
 };
 pub use lambda::{Lambda, StartError};
+pub use recorded::RecordedInvocation;
 pub use timeline::{Process, TimelineEvent, What};

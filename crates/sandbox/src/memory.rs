@@ -1,4 +1,4 @@
-//! How much memory processes have used, from `/proc`.
+//! How much memory processes use and have used, from `/proc`.
 
 use std::fs;
 
@@ -7,6 +7,15 @@ const MAX_PROCESSES: usize = 256;
 
 /// The sum of the peaks of these processes and all their descendants, in megabytes, rounded up.
 pub(crate) fn peak_mb(roots: impl IntoIterator<Item = u32>) -> u64 {
+    sum_mb(roots, "VmHWM:")
+}
+
+/// What they have now.
+pub(crate) fn resident_mb(roots: impl IntoIterator<Item = u32>) -> u64 {
+    sum_mb(roots, "VmRSS:")
+}
+
+fn sum_mb(roots: impl IntoIterator<Item = u32>, field: &str) -> u64 {
     let mut open: Vec<u32> = roots.into_iter().collect();
     let (mut kb, mut seen) = (0, 0);
     while let Some(pid) = open.pop() {
@@ -14,17 +23,17 @@ pub(crate) fn peak_mb(roots: impl IntoIterator<Item = u32>) -> u64 {
         if seen > MAX_PROCESSES {
             break;
         }
-        kb += peak_kb(pid);
+        kb += kilobytes(pid, field);
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         open.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
     }
     u64::div_ceil(kb, 1024)
 }
 
-/// Peak resident size; 0 for a process that is gone.
-fn peak_kb(pid: u32) -> u64 {
+/// One figure of a process; 0 for one that is gone.
+fn kilobytes(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_default();
     line.split_whitespace().next().and_then(|kb| kb.parse().ok()).unwrap_or(0)
 }
 
@@ -34,6 +43,7 @@ mod tests {
     fn this_process_has_used_some() {
         let used = super::peak_mb([std::process::id()]);
         assert!((1..100_000).contains(&used), "{used}");
-        assert_eq!(super::peak_mb([u32::MAX]), 0);
+        assert!((1..=used + 100).contains(&super::resident_mb([std::process::id()])));
+        assert_eq!((super::peak_mb([u32::MAX]), super::resident_mb([u32::MAX])), (0, 0));
     }
 }

@@ -21,12 +21,18 @@ use crate::environment::Place;
 use crate::ids;
 use crate::leash::Leash;
 use crate::ports::{self, PortBlock};
+use crate::private::{self, Private};
 use crate::timeline::Timeline;
 
 /// What a pool is told from outside.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Invoke { invocation: Invocation, caller: Caller },
+    Invoke {
+        invocation: Invocation,
+        caller: Caller,
+    },
+    /// The function is another from now on.
+    Renew,
     Shutdown,
 }
 
@@ -72,7 +78,7 @@ impl Pool {
         // Ports that are given cannot be had twice.
         let fixed = function.env.iter().any(|(name, _)| ports::SETTINGS.iter().any(|(n, _)| n == name));
         let scaling = Scaling {
-            limit: if fixed { 1 } else { function.max_sandboxes },
+            limit: if fixed && function.private.is_none() { 1 } else { function.max_sandboxes },
             idle_limit: function.idle_limit,
         };
         Self {
@@ -117,6 +123,7 @@ impl Pool {
                 self.callers.insert(invocation.request_id.clone(), caller);
                 FleetInput::Invoke(invocation)
             }
+            Some(Ask::Renew) => FleetInput::Renew,
             Some(Ask::Shutdown) | None => FleetInput::Shutdown,
         }
     }
@@ -133,7 +140,7 @@ impl Pool {
                 FleetEffect::Open { environment, invocation } => match self.open(environment) {
                     Ok(()) => self.assign(environment, invocation).await,
                     Err(e) => {
-                        let reason = format!("no port for another sandbox: {e}");
+                        let reason = format!("another sandbox cannot be made: {e}");
                         let failed = FleetInput::OpenFailed { environment, invocation, reason };
                         self.fleet.handle(now, failed);
                     }
@@ -164,12 +171,22 @@ impl Pool {
 
     /// Makes a sandbox: its API listens, its machine waits for an invocation.
     fn open(&mut self, environment: EnvironmentId) -> io::Result<()> {
-        let block = PortBlock::take()?;
-        block.listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(block.listener)?;
-        let (sender, inbox) = mpsc::channel(INBOX);
         let blueprint = &self.blueprint;
-        let (site, platform) = blueprint.site(block.first);
+        let private = blueprint.private()?;
+        let (listener, port) = match &private {
+            Some(private) => (private.listen(private::API_PORT)?, private::API_PORT),
+            None => {
+                let block = PortBlock::take()?;
+                block.listener.set_nonblocking(true)?;
+                (TcpListener::from_std(block.listener)?, block.first)
+            }
+        };
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let (mut site, platform) = blueprint.site(port);
+        if let Some(private) = &private {
+            private.bridge(&site.function_vars)?;
+        }
+        site.private = private;
         let api = Api::new(sender.clone(), blueprint.about(), blueprint.clock);
         let notices = Notices { environment, sender: self.sender.clone() };
         let driver = Driver::new(site, platform, inbox, sender.clone(), notices);
@@ -185,6 +202,17 @@ impl Pool {
 }
 
 impl Blueprint {
+    /// The namespaces of a new sandbox, if it has its own.
+    fn private(&self) -> io::Result<Option<Private>> {
+        let function = &self.function;
+        let Some(command) = &function.private else { return Ok(None) };
+        let in_layer = |path: &PathBuf| function.opt.as_ref().is_some_and(|opt| path.starts_with(opt));
+        let extensions = self.extensions.iter().map(|(_, path)| path);
+        let extensions: Vec<_> = extensions.filter(|path| !in_layer(path)).cloned().collect();
+        let (task, opt) = (function.task_root(), function.opt.as_deref());
+        Private::open(command, &self.leash, &task, opt, &extensions).map(Some)
+    }
+
     fn site(&self, port: u16) -> (Site, Platform) {
         let (function, clock) = (&self.function, self.clock);
         let sandbox = ids::environment();
@@ -214,6 +242,9 @@ impl Blueprint {
             function_vars: place.of_function(),
             extensions: self.extensions.clone(),
             extension_vars: place.of_extension(),
+            memory: function.memory_limit.then_some(u64::from(function.memory_mb)),
+            faults: function.faults.clone(),
+            private: None,
             json_logs: function.env.iter().any(|(n, v)| n == "AWS_LAMBDA_LOG_FORMAT" && v == "JSON"),
             clock,
             timeline: self.timeline.clone(),

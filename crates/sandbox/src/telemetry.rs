@@ -12,13 +12,15 @@ mod subscription;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use model::{Record, TelemetryRecord, Text, UnixNanos};
+use model::{LogLine, Record, TelemetryRecord, Text, UnixNanos};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use delivery::Outcome;
 pub(crate) use subscription::Subscription;
 
 use crate::driver::Message;
+use crate::faults::Faults;
+use crate::private::Private;
 use buffer::{Batch, Buffer};
 use subscription::Category;
 
@@ -35,12 +37,15 @@ pub(crate) struct Hub {
     replay: Option<Replay>,
     frozen: watch::Sender<bool>,
     inbox: mpsc::Sender<Message>,
+    faults: Faults,
+    /// In whose network the subscribers listen.
+    private: Option<Private>,
     next: u64,
 }
 
 #[derive(Debug, Default)]
 struct Replay {
-    records: VecDeque<(UnixNanos, Category, Bytes)>,
+    records: VecDeque<(UnixNanos, Category, Encoded)>,
     bytes: usize,
 }
 
@@ -49,11 +54,38 @@ struct Subscriber {
     id: SubscriberId,
     name: String,
     categories: Vec<Category>,
+    text_only: bool,
     buffer: Buffer,
     /// Records and bytes of the batch under way.
     in_flight: Option<(usize, usize)>,
     batches: mpsc::Sender<Bytes>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// A record as it goes out.
+#[derive(Clone, Debug)]
+struct Encoded {
+    bytes: Bytes,
+    /// For those who take text only, where that is another.
+    text: Option<Bytes>,
+}
+
+impl Encoded {
+    fn of(record: &TelemetryRecord) -> Self {
+        let text = |line: &str| LogLine::Text(line.to_owned());
+        let as_text = match &record.record {
+            Record::FunctionLog(LogLine::Json(line)) => Some(Record::FunctionLog(text(line))),
+            Record::ExtensionLog(LogLine::Json(line)) => Some(Record::ExtensionLog(text(line))),
+            _ => None,
+        };
+        let encode = |record: &TelemetryRecord| Bytes::from(wire::telemetry::encode_record(record));
+        let text = as_text.map(|text| encode(&TelemetryRecord { time: record.time, record: text }));
+        Self { bytes: encode(record), text }
+    }
+
+    fn to(&self, text_only: bool) -> Bytes {
+        self.text.as_ref().filter(|_| text_only).unwrap_or(&self.bytes).clone()
+    }
 }
 
 impl Drop for Subscriber {
@@ -76,8 +108,9 @@ pub(crate) struct Settled {
 }
 
 impl Hub {
-    pub(crate) fn new(inbox: mpsc::Sender<Message>) -> Self {
-        Self { subscribers: Vec::new(), replay: None, frozen: watch::Sender::new(false), inbox, next: 0 }
+    pub(crate) fn new(inbox: mpsc::Sender<Message>, faults: Faults, private: Option<Private>) -> Self {
+        let frozen = watch::Sender::new(false);
+        Self { subscribers: Vec::new(), replay: None, frozen, inbox, faults, private, next: 0 }
     }
 
     /// A new environment: no subscriber; records are kept for those to come.
@@ -110,21 +143,29 @@ impl Hub {
         let id = SubscriberId(self.next);
         let (batches, receiver) = mpsc::channel(1);
         let destination = subscription.destination.clone();
-        let task = delivery::run(id, destination, receiver, self.frozen.subscribe(), self.inbox.clone());
+        let run = delivery::Delivery {
+            id,
+            destination,
+            faults: self.faults.clone(),
+            private: self.private.clone(),
+            frozen: self.frozen.subscribe(),
+            inbox: self.inbox.clone(),
+        };
         let mut buffer = Buffer::new(subscription.buffering);
         for (time, category, record) in self.replay.iter().flat_map(|r| &r.records) {
             if subscription.categories.contains(category) {
-                buffer.push(*time, record.clone());
+                buffer.push(*time, record.to(subscription.text_only));
             }
         }
         self.subscribers.push(Subscriber {
             id,
             name: name.to_owned(),
             categories: subscription.categories,
+            text_only: subscription.text_only,
             buffer,
             in_flight: None,
             batches,
-            task: tokio::spawn(task),
+            task: tokio::spawn(run.run(receiver)),
         });
     }
 
@@ -139,16 +180,16 @@ impl Hub {
         if !wanted && self.replay.is_none() {
             return;
         }
-        let encoded = Bytes::from(wire::telemetry::encode_record(record));
+        let encoded = Encoded::of(record);
         for subscriber in self.subscribers.iter_mut().filter(|s| s.categories.contains(&category)) {
-            subscriber.buffer.push(record.time, encoded.clone());
+            subscriber.buffer.push(record.time, encoded.to(subscriber.text_only));
         }
         if let Some(replay) = &mut self.replay {
-            replay.bytes += encoded.len();
+            replay.bytes += encoded.bytes.len();
             replay.records.push_back((record.time, category, encoded));
             while replay.bytes > REPLAY_BYTES {
                 let Some((_, _, oldest)) = replay.records.pop_front() else { break };
-                replay.bytes -= oldest.len();
+                replay.bytes -= oldest.bytes.len();
             }
         }
     }
@@ -186,10 +227,14 @@ impl Hub {
     pub(crate) fn settle(&mut self, now: UnixNanos, id: SubscriberId, outcome: Outcome) -> Option<Settled> {
         let subscriber = self.subscribers.iter_mut().find(|s| s.id == id)?;
         let (records, bytes) = subscriber.in_flight.take()?;
-        let failure = outcome.err();
-        if let Some(why) = &failure {
-            subscriber.buffer.lost(now, records, bytes, format!("could not send events: {why}"));
-        }
+        let failure = match outcome {
+            Outcome::Delivered => None,
+            Outcome::Failed(why) => {
+                subscriber.buffer.lost(now, records, bytes, format!("could not send events: {why}"));
+                Some(why)
+            }
+            Outcome::Dropped => Some("dropped, as asked for".to_owned()),
+        };
         Some(Settled { extension: subscriber.name.clone(), records, bytes, failure })
     }
 }
@@ -205,13 +250,14 @@ mod tests {
     use std::time::Duration;
 
     use model::{LogLine, Record, TelemetryRecord, UnixNanos};
-    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
 
     use super::subscription::{Buffering, Category, Destination};
     use super::{Hub, Settled, Subscription};
     use crate::driver::Message;
+    use crate::faults::{Batches, Faults};
 
     fn line(ms: u64, text: &str) -> TelemetryRecord {
         let record = Record::FunctionLog(LogLine::Text(text.to_owned()));
@@ -224,6 +270,7 @@ mod tests {
             categories: vec![Category::Platform, Category::Function],
             destination,
             buffering: Buffering { max_items: 1000, max_bytes: 262_144, timeout },
+            text_only: false,
         }
     }
 
@@ -238,7 +285,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, mut inbox) = mpsc::channel(4);
-        let mut hub = Hub::new(sender);
+        let mut hub = Hub::new(sender, Faults::default(), None);
         hub.open();
         hub.push(&line(10, "early"));
         hub.subscribe("ext", subscription(Destination::Tcp { port }));
@@ -265,7 +312,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let (sender, mut inbox) = mpsc::channel(4);
-        let mut hub = Hub::new(sender);
+        let mut hub = Hub::new(sender, Faults::default(), None);
         hub.open();
         let authority = format!("sandbox:{port}");
         hub.subscribe("ext", subscription(Destination::Http { authority, port, path: "/".to_owned() }));
@@ -281,5 +328,70 @@ mod tests {
         let body = String::from_utf8(batch.body.to_vec()).unwrap();
         assert!(body.contains(r#""type":"platform.logsDropped""#), "{body}");
         assert!(body.contains(r#""droppedRecords":1,"reason":"could not send events: "#), "{body}");
+    }
+
+    /// Bodies that come in until the sender is done, each answered 200.
+    async fn post_office(listener: TcpListener, count: usize) -> Vec<String> {
+        let mut bodies = Vec::new();
+        while bodies.len() < count {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            while bodies.len() < count {
+                let (mut length, mut line) = (0, String::new());
+                while stream.read_line(&mut line).await.unwrap() > 2 {
+                    if let Some(n) = line.strip_prefix("content-length: ") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                if length == 0 {
+                    break;
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).await.unwrap();
+                bodies.push(String::from_utf8(body).unwrap());
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+        bodies
+    }
+
+    #[tokio::test]
+    async fn batches_are_dropped_and_doubled_on_request() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let office = tokio::spawn(post_office(listener, 3));
+        let (sender, mut inbox) = mpsc::channel(4);
+        let faults = Faults {
+            telemetry_drop: Batches::These(vec![1]),
+            telemetry_duplicate: Batches::These(vec![2]),
+            telemetry_delay: Duration::from_millis(1),
+            ..Faults::default()
+        };
+        let mut hub = Hub::new(sender, faults, None);
+        hub.open();
+        let destination =
+            Destination::Http { authority: format!("sandbox:{port}"), port, path: "/".to_owned() };
+        hub.subscribe("ext", subscription(destination));
+        let mut failures = Vec::new();
+        for (n, text) in ["one", "two", "three"].into_iter().enumerate() {
+            hub.push(&line(n as u64, text));
+            hub.flush();
+            hub.tick(UnixNanos::from_millis(n as u64));
+            failures.push(settled(&mut hub, &mut inbox).await.failure);
+        }
+        assert_eq!(failures, [Some("dropped, as asked for".to_owned()), None, None]);
+        let bodies = tokio::time::timeout(Duration::from_secs(30), office).await.unwrap().unwrap();
+        let texts: Vec<_> = bodies.iter().map(|b| b.rsplit('"').nth(1).unwrap()).collect();
+        assert_eq!(texts, ["two", "two", "three"]);
+    }
+
+    #[test]
+    fn the_first_schema_has_text_only() {
+        let record = Record::FunctionLog(LogLine::Json(r#"{"a":1}"#.to_owned()));
+        let record = super::Encoded::of(&TelemetryRecord { time: UnixNanos::default(), record });
+        let text = |text_only| String::from_utf8(record.to(text_only).to_vec()).unwrap();
+        assert!(text(false).ends_with(r#""record":{"a":1}}"#), "{}", text(false));
+        assert!(text(true).ends_with(r#""record":"{\"a\":1}"}"#), "{}", text(true));
     }
 }

@@ -44,6 +44,8 @@ pub enum What {
     Frozen,
     /// All processes go on.
     Thawed,
+    /// A process asked for the next event: what it does until then keeps Lambda from freezing it.
+    Asked { process: Process },
     /// An extension got an event in answer to its `event/next`.
     Event { extension: String, event: &'static str },
     /// A telemetry subscriber took a batch.

@@ -6,13 +6,15 @@
 
 use std::fmt::Write;
 
-use model::{Metric, MetricKind, Text, UnixNanos};
+use model::{Event, Metric, MetricKind, ServiceCheck, Text, UnixNanos};
 
 /// What one datagram held.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Parsed {
     pub metrics: Vec<Metric>,
-    /// Lines that are no metric of a kind known here: malformed ones, events, service checks, sets.
+    pub events: Vec<Event>,
+    pub checks: Vec<ServiceCheck>,
+    /// Lines that are none of these.
     pub dropped: u64,
 }
 
@@ -30,30 +32,108 @@ pub fn parse_datagram(datagram: &[u8]) -> Parsed {
             continue;
         }
         match std::str::from_utf8(line).ok().and_then(parse_line) {
-            Some(metric) => parsed.metrics.push(metric),
+            Some(Line::Metric(metric)) => parsed.metrics.push(metric),
+            Some(Line::Event(event)) => parsed.events.push(event),
+            Some(Line::Check(check)) => parsed.checks.push(check),
             None => parsed.dropped += 1,
         }
     }
     parsed
 }
 
-fn parse_line(line: &str) -> Option<Metric> {
+enum Line {
+    Metric(Metric),
+    Event(Event),
+    Check(ServiceCheck),
+}
+
+fn parse_line(line: &str) -> Option<Line> {
+    if let Some(event) = line.strip_prefix("_e{") {
+        return parse_event(event).map(Line::Event);
+    }
+    if let Some(check) = line.strip_prefix("_sc|") {
+        return parse_check(check).map(Line::Check);
+    }
+    parse_metric(line).map(Line::Metric)
+}
+
+/// `5,4}:title|text|d:time|h:host|k:key|p:priority|s:source|t:alert|#tag,tag`; lengths in bytes, new lines in the
+/// texts as `\n`.
+fn parse_event(line: &str) -> Option<Event> {
+    let (lengths, rest) = line.split_once("}:")?;
+    let (title, text) = lengths.split_once(',')?;
+    let (title, text): (usize, usize) = (title.parse().ok()?, text.parse().ok()?);
+    let (title, rest) = rest.split_at_checked(title)?;
+    let (text, rest) = rest.strip_prefix('|')?.split_at_checked(text)?;
+    if title.is_empty() || !(rest.is_empty() || rest.starts_with('|')) {
+        return None;
+    }
+    let lines = |text: &str| Text::Owned(text.replace("\\n", "\n"));
+    let mut event = Event { title: lines(title), text: lines(text), ..Event::default() };
+    for section in rest.split('|').skip(1) {
+        if let Some(all) = section.strip_prefix('#') {
+            event.tags = tags(all);
+            continue;
+        }
+        match section.split_once(':') {
+            Some(("d", seconds)) => event.time = seconds.parse().ok().map(UnixNanos::from_secs),
+            Some(("h", host)) => event.host = owned(host),
+            Some(("k", key)) => event.aggregation_key = owned(key),
+            Some(("p", priority)) => event.priority = owned(priority),
+            Some(("s", source)) => event.source_type = owned(source),
+            Some(("t", alert)) => event.alert_type = owned(alert),
+            _ => {}
+        }
+    }
+    Some(event)
+}
+
+/// `name|status|d:time|h:host|#tag,tag|m:message`, the message last.
+fn parse_check(line: &str) -> Option<ServiceCheck> {
+    let mut sections = line.splitn(3, '|');
+    let (name, status) = (sections.next()?, sections.next()?);
+    let status: u8 = status.parse().ok().filter(|status| *status <= 3)?;
+    let mut check = ServiceCheck { name: owned(name), status, ..ServiceCheck::default() };
+    let mut rest = sections.next();
+    while let Some(all) = rest {
+        if let Some(message) = all.strip_prefix("m:") {
+            check.message = Text::Owned(message.replace("\\n", "\n").replace("m\\:", "m:"));
+            break;
+        }
+        let (section, more) =
+            all.split_once('|').map_or((all, None), |(section, more)| (section, Some(more)));
+        match (section.strip_prefix('#'), section.split_once(':')) {
+            (Some(all), _) => check.tags = tags(all),
+            (None, Some(("d", seconds))) => check.time = seconds.parse().ok().map(UnixNanos::from_secs),
+            (None, Some(("h", host))) => check.host = owned(host),
+            _ => {}
+        }
+        rest = more;
+    }
+    (!name.is_empty()).then_some(check)
+}
+
+/// The container (`c:`), external data (`e:`) and cardinality (`card:`) say where a metric comes from, which is
+/// this sandbox: they are skipped.
+fn parse_metric(line: &str) -> Option<Metric> {
     let (name, rest) = line.split_once(':')?;
-    // An event, whose title and text can look like a value and a type, and a service check.
-    if name.is_empty() || name.starts_with("_e{") || name.contains('|') {
+    if name.is_empty() || name.contains('|') {
         return None;
     }
     let mut sections = rest.split('|');
     let values = sections.next()?;
     let kind = kind(sections.next()?)?;
-    let values = values.split(':').map(value).collect::<Option<Vec<_>>>()?;
+    let values = match kind {
+        MetricKind::Set => values.split(':').map(stand_in).collect(),
+        _ => values.split(':').map(value).collect::<Option<Vec<_>>>()?,
+    };
     let mut metric =
         Metric { name: owned(name), kind, values, sample_rate: 1.0, tags: Vec::new(), time: None };
     for section in sections {
         if let Some(rate) = section.strip_prefix('@') {
             metric.sample_rate = value(rate).filter(|rate| *rate > 0.0)?.min(1.0);
         } else if let Some(tags) = section.strip_prefix('#') {
-            metric.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(owned).collect();
+            metric.tags = self::tags(tags);
         } else if let Some(seconds) = section.strip_prefix('T') {
             metric.time = Some(UnixNanos::from_secs(seconds.parse().ok()?));
         }
@@ -68,12 +148,25 @@ fn kind(word: &str) -> Option<MetricKind> {
         "d" => MetricKind::Distribution,
         "h" => MetricKind::Histogram,
         "ms" => MetricKind::Timing,
+        "s" => MetricKind::Set,
         _ => return None,
     })
 }
 
 fn value(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// What stands for a member of a set: of 2^52 numbers, so that two are one as good as never.
+fn stand_in(member: &str) -> f64 {
+    let hash = member.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    ((hash ^ (hash >> 32)) >> 12) as f64
+}
+
+fn tags(all: &str) -> Vec<Text> {
+    all.split(',').filter(|tag| !tag.is_empty()).map(owned).collect()
 }
 
 fn owned(text: &str) -> Text {
@@ -132,6 +225,7 @@ fn word(kind: MetricKind) -> &'static str {
         MetricKind::Distribution => "d",
         MetricKind::Histogram => "h",
         MetricKind::Timing => "ms",
+        MetricKind::Set => "s",
     }
 }
 
@@ -189,7 +283,6 @@ mod tests {
             "a:nan|g",
             "a:inf|g",
             "a:1e999|g",
-            "a:1|s",
             "a:1|x",
             "a:1|C",
             "a:1|c|@0",
@@ -199,10 +292,17 @@ mod tests {
             "a:1|c|T",
             "a:1|c|T-5",
             "a:1|c|T1.5",
-            "_e{5,4}:title|text|#t",
-            "_e{1,1}:5|g",
-            "_sc|name|0",
-            "_sc|name|0|m:1|c",
+            "_e{5,4}:title|tex",
+            "_e{5,5}:title|text",
+            "_e{4,4}:title|text",
+            "_e{0,4}:|text",
+            "_e{1,1}:ü|g",
+            "_e{5}:title|text",
+            "_e{5,4:title|text",
+            "_sc|name",
+            "_sc|name|4",
+            "_sc||0",
+            "_sc|name|-1",
             "a|b:1|c",
             " ",
             "|",
@@ -212,6 +312,61 @@ mod tests {
         }
         let parsed = parse_datagram(b"a:1|c\n\xff:1|c\nb:1|c");
         assert_eq!((parsed.metrics.len(), parsed.dropped), (2, 1));
+    }
+
+    #[test]
+    fn events() {
+        let check = |line: &str, want: &str| {
+            let parsed = parse_datagram(format!("before:1|c\n{line}\nafter:1|c").as_bytes());
+            assert_eq!((parsed.metrics.len(), parsed.dropped, parsed.events.len()), (2, 0, 1), "{line}");
+            let Event { title, text, time, host, aggregation_key, priority, source_type, alert_type, tags } =
+                &parsed.events[0];
+            let time = time.map_or(0, UnixNanos::as_secs);
+            let got = format!(
+                "{title:?} {text:?} {time} {host} {aggregation_key} {priority} {source_type} {alert_type} {}",
+                tags.join(",")
+            );
+            assert_eq!(got, want, "{line}");
+        };
+        check("_e{5,4}:title|text", r#""title" "text" 0      "#);
+        check("_e{1,1}:5|g", r#""5" "g" 0      "#);
+        check("_e{2,0}:ü|", r#""ü" "" 0      "#);
+        check("_e{3,9}:a|b|one\\ntwo|", r#""a|b" "one\ntwo|" 0      "#);
+        check(
+            "_e{1,1}:a|b|d:1700000000|h:me|k:key|p:low|s:src|t:error|#x:1,y|c:abc|new:1",
+            r#""a" "b" 1700000000 me key low src error x:1,y"#,
+        );
+    }
+
+    #[test]
+    fn service_checks() {
+        let check = |line: &str, want: &str| {
+            let parsed = parse_datagram(line.as_bytes());
+            assert_eq!((parsed.dropped, parsed.checks.len()), (0, 1), "{line}");
+            let ServiceCheck { name, status, time, host, message, tags } = &parsed.checks[0];
+            let time = time.map_or(0, UnixNanos::as_secs);
+            assert_eq!(
+                format!("{name} {status} {time} {host} {message:?} {}", tags.join(",")),
+                want,
+                "{line}"
+            );
+        };
+        check("_sc|name|0", r#"name 0 0  "" "#);
+        check("_sc|name|0|m:1|c", r#"name 0 0  "1|c" "#);
+        check(
+            "_sc|a b|3|d:5|h:me|#x:1,y|c:abc|m:one\\ntwo m\\: three",
+            r#"a b 3 5 me "one\ntwo m: three" x:1,y"#,
+        );
+    }
+
+    #[test]
+    fn sets_count_texts() {
+        let values = |line: &str| parse_datagram(line.as_bytes()).metrics.remove(0).values;
+        let three = values("users:anna:bert:anna|s|#x:1|c:ab|e:it-false|card:low");
+        assert!(three[0] == three[2] && three[0] != three[1], "{three:?}");
+        assert_eq!(values("users:bert|s"), [three[1]]);
+        // Numbers are texts here.
+        assert_ne!(values("users:1.0|s"), values("users:1|s"));
     }
 
     #[test]
@@ -265,7 +420,7 @@ mod tests {
             let one = |value: &f64| Metric { values: vec![*value], ..metric.clone() };
             // `\w` has marks and joiners that are no letters and become `_`.
             if metric.tags.iter().all(|tag| tag.is_ascii()) {
-                prop_assert_eq!(parsed, Parsed { metrics: metric.values.iter().map(one).collect(), dropped: 0 });
+                prop_assert_eq!(parsed, Parsed { metrics: metric.values.iter().map(one).collect(), ..Parsed::default() });
             }
         }
 
@@ -273,7 +428,8 @@ mod tests {
         fn any_bytes_do_no_harm(datagram in vec(any::<u8>(), 0..300)) {
             let parsed = parse_datagram(&datagram);
             let lines = datagram.split(|b| *b == b'\n').count() as u64;
-            prop_assert!(parsed.metrics.len() as u64 + parsed.dropped <= lines);
+            let all = parsed.metrics.len() + parsed.events.len() + parsed.checks.len();
+            prop_assert!(all as u64 + parsed.dropped <= lines);
         }
 
         /// No text gets a metric out of its line or a tag out of its section.

@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
 
 impl<'a> Value<'a> {
     /// How many values stand behind this one as its content.
-    fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         match self {
             Self::Array(n) => u64::from(*n),
             Self::Map(n) => u64::from(*n) * 2,

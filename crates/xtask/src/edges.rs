@@ -13,24 +13,32 @@ const EDGES: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("propagation", &["model"]),
     ("trigger", &["model", "propagation"]),
-    ("wire", &["model"]),
-    ("payload", &["model"]),
+    ("protobuf", &["model"]),
+    ("wire", &["model", "protobuf"]),
+    ("payload", &["model", "protobuf"]),
+    ("secrets", &["model"]),
     ("engine", &["model", "propagation", "trigger"]),
-    ("extension", &["model", "propagation", "trigger", "engine", "wire", "payload"]),
-    ("datadog-lambda-rs", &["model", "propagation", "trigger", "wire"]),
+    ("extension", &["model", "propagation", "trigger", "engine", "wire", "payload", "secrets"]),
+    ("datadog-lambda-rs", &["model", "propagation", "trigger", "wire", "secrets"]),
     ("datadog-aws-sdk", &["model", "propagation", "trigger"]),
+    ("aws-sdk-checks", &[]),
+    ("interop", &["datadog-lambda-rs"]),
     ("platform", &["model"]),
     ("sandbox", &["model", "platform", "wire"]),
     ("intake", &["model", "payload"]),
-    ("cli", &["model", "sandbox", "intake"]),
+    ("cli", &["model", "sandbox", "intake", "testkit"]),
+    ("sim", &["model", "propagation", "trigger", "engine", "platform"]),
     ("testkit", &["model"]),
     ("xtask", &[]),
     ("orders-api", &["datadog-lambda-rs", "datadog-aws-sdk"]),
     ("orders-worker", &["datadog-lambda-rs"]),
+    ("features", &["datadog-lambda-rs"]),
+    ("direct-metrics", &["datadog-lambda-rs"]),
 ];
 
 /// Crates whose whole dependency tree is free of [`OUTSIDE`]: they decide, others act.
-const PURE: &[&str] = &["model", "propagation", "trigger", "wire", "payload", "engine", "platform"];
+const PURE: &[&str] =
+    &["model", "propagation", "trigger", "protobuf", "wire", "payload", "secrets", "engine", "platform"];
 
 /// Crates that do IO, keep time, start threads or log.
 const OUTSIDE: &[&str] =

@@ -2,6 +2,8 @@
 //! `.ci/run` calls and what a contributor types.
 
 mod edges;
+mod layer;
+mod real;
 mod steps;
 mod tidy;
 
@@ -28,6 +30,17 @@ enum Command {
     },
     /// The same as `test`, with Cargo.lock held fixed.
     Ci,
+    /// Build the extension as a static binary and pack it as a Lambda layer, in target/layer.
+    Layer {
+        /// As Lambda names it: x86_64 or arm64.
+        #[arg(long, default_value = "x86_64")]
+        arch: String,
+    },
+    /// Measure the extension under load, in a release build, and print the figures of docs/performance.md.
+    Bench {
+        /// Only those whose name contains one of these: traces, datagrams, invocations.
+        only: Vec<String>,
+    },
     /// Check the house rules alone: crate edges, file lengths, and what must not be written.
     Tidy,
 }
@@ -37,6 +50,8 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Test { only } => steps::run(&root, only.as_deref(), false),
         Command::Ci => steps::run(&root, None, true),
+        Command::Layer { arch } => layer::build(&root, &arch),
+        Command::Bench { only } => steps::bench(&root, &only),
         Command::Tidy => tidy::check(&root).and_then(|()| edges::check(&root)),
     };
     match result {

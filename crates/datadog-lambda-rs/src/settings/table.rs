@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use propagation::Style;
+use tracing::level_filters::LevelFilter;
 
-use super::{Address, MAX_DEPTH, Setting, Settings, TRACE_PORT};
+use super::{Address, MAX_DEPTH, MAX_TAGS, Setting, Settings, TRACE_PORT};
 use crate::sampling::Rule;
 
 /// Ordered such that of two settings of one thing the later wins.
@@ -80,6 +81,63 @@ pub(super) const TABLE: &[Setting] = &[
         s.rate_limit = limit.ok_or_else(|| format!("{v:?} is not a rate"))?;
         Ok(())
     }),
+    row(
+        "DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED",
+        "true",
+        "Whether the ids of new traces have 128 bits; else 64.",
+        |s, v| flag(&mut s.long_ids, v),
+    ),
+    row(
+        "DD_TRACE_128_BIT_TRACEID_LOGGING_ENABLED",
+        "true",
+        "Whether log lines carry all 128 bits of a trace id, in hex; else the lower 64, in decimal.",
+        |s, v| flag(&mut s.long_ids_logged, v),
+    ),
+    row(
+        "DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH",
+        "512",
+        "The longest `x-datadog-tags` that is written, 0 to 512; a longer one is left out, and 0 writes none.",
+        |s, v| {
+            let max = v.parse().ok().filter(|max| *max <= MAX_TAGS);
+            s.max_tags = max.ok_or_else(|| format!("{v:?} is not 0 to {MAX_TAGS}"))?;
+            Ok(())
+        },
+    ),
+    row(
+        "DD_TRACE_PARTIAL_FLUSH_ENABLED",
+        "true",
+        "Whether an invocation with many spans sends those that are finished before its end.",
+        |s, v| flag(&mut s.partial_flush, v),
+    ),
+    row("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS", "300", "How many finished spans that takes.", |s, v| {
+        let spans = v.parse().ok().filter(|spans| *spans > 0);
+        s.partial_flush_spans = spans.ok_or_else(|| format!("{v:?} is not a number above 0"))?;
+        Ok(())
+    }),
+    row(
+        "DD_UNIVERSAL_INSTRUMENTATION",
+        "false",
+        "Whether the extension makes the span of the invocation and those of the services before it, of what it is told at its start and end. While it does not answer they are made here.",
+        |s, v| flag(&mut s.universal, v),
+    ),
+    row(
+        "DD_LAMBDA_LIFECYCLE_PORT",
+        "8124",
+        "The port that the extension is told of starts and ends at.",
+        |s, v| {
+            s.lifecycle_port = port(v)?;
+            Ok(())
+        },
+    ),
+    row(
+        "DD_LOG_LEVEL",
+        "info",
+        "The least level of the library's own log lines; `debug` tells of each send, `off` of nothing.",
+        |s, v| {
+            s.own_level = own_level(v).ok_or_else(|| format!("{v:?} is not a level"))?;
+            Ok(())
+        },
+    ),
     row(
         "DD_MERGE_XRAY_TRACES",
         "false",
@@ -195,6 +253,89 @@ pub(super) const TABLE: &[Setting] = &[
         s.statsd_port = port(v)?;
         Ok(())
     }),
+    row(
+        "DD_SITE",
+        "datadoghq.com",
+        "The Datadog site that metrics go to where there is no extension.",
+        |s, v| {
+            let is_domain = v.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
+            if !is_domain {
+                return Err(format!("{v:?} is not a domain"));
+            }
+            word(&mut s.site, v)
+        },
+    ),
+    row("DD_URL", "", "Where metrics go then, instead of `https://api.SITE`.", |s, v| {
+        address(&mut s.metrics_url, v)
+    }),
+    row("DD_DD_URL", "", "The same; goes before it.", |s, v| address(&mut s.metrics_url, v)),
+    row(
+        "DD_TLS_CERT_FILE",
+        "",
+        "A PEM file of certificate authorities to trust beside the usual ones then.",
+        |s, v| text(&mut s.tls_cert_file, v),
+    ),
+    row("DATADOG_API_KEY", "", "The same as DD_API_KEY, which goes before it.", api_key),
+    row(
+        "DD_API_KEY",
+        "",
+        "The API key. With a key, without an extension and with the feature `api-metrics` the metrics of the handler go straight to Datadog; without one they are printed for the Datadog Forwarder.",
+        api_key,
+    ),
+    row(
+        "DD_KMS_API_KEY",
+        "",
+        "The key as KMS has encrypted it, in base64, without an encryption context or with `LambdaFunctionName`; goes before DD_API_KEY.",
+        |s, v| {
+            if !secrets::is_ciphertext(v) {
+                return Err("the value is not base64".to_owned());
+            }
+            text(&mut s.keys.ciphertext, v)
+        },
+    ),
+    row("DD_API_KEY_SSM_ARN", "", "The same as DD_API_KEY_SSM_NAME.", |s, v| text(&mut s.keys.parameter, v)),
+    row(
+        "DD_API_KEY_SSM_NAME",
+        "",
+        "A parameter of Parameter Store that holds the key, by name or ARN; goes before DD_KMS_API_KEY.",
+        |s, v| text(&mut s.keys.parameter, v),
+    ),
+    row(
+        "DD_API_KEY_SECRET_ARN",
+        "",
+        "A secret of Secrets Manager that holds the key, alone or as `dd_api_key` of a JSON object; goes before all of these. One that fails is reported, and the next is tried.",
+        |s, v| text(&mut s.keys.secret, v),
+    ),
+    row(
+        "DD_LAMBDA_FIPS_MODE",
+        "true in GovCloud, else false",
+        "Whether nothing may leave but by validated cryptography: metrics are then printed for the Datadog Forwarder.",
+        |s, v| {
+            let mut fips = false;
+            flag(&mut fips, v)?;
+            s.keys.fips = Some(fips);
+            Ok(())
+        },
+    ),
+    row("AWS_ACCESS_KEY_ID", "", CREDENTIALS, |s, v| word(&mut s.keys.credentials.access_key_id, v)),
+    row("AWS_SECRET_ACCESS_KEY", "", CREDENTIALS, |s, v| word(&mut s.keys.credentials.secret_access_key, v)),
+    row("AWS_SESSION_TOKEN", "", CREDENTIALS, |s, v| word(&mut s.keys.credentials.session_token, v)),
+    row("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", CREDENTIALS, |s, v| {
+        address(&mut s.keys.credentials.uri, v)
+    }),
+    row("AWS_CONTAINER_AUTHORIZATION_TOKEN", "", CREDENTIALS, |s, v| {
+        word(&mut s.keys.credentials.uri_token, v)
+    }),
+    row("AWS_ENDPOINT_URL", "", "Where AWS's services are that are asked for the key.", |s, v| {
+        address(&mut s.keys.endpoints.all, v)
+    }),
+    row("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", "Where Secrets Manager is.", |s, v| {
+        address(&mut s.keys.endpoints.secrets_manager, v)
+    }),
+    row("AWS_ENDPOINT_URL_SSM", "", "Where Parameter Store is.", |s, v| {
+        address(&mut s.keys.endpoints.ssm, v)
+    }),
+    row("AWS_ENDPOINT_URL_KMS", "", "Where KMS is.", |s, v| address(&mut s.keys.endpoints.kms, v)),
     row("AWS_LAMBDA_FUNCTION_NAME", "", "Set by Lambda.", |s, v| word(&mut s.function_name, v)),
     row("AWS_LAMBDA_FUNCTION_VERSION", "", "Set by Lambda.", |s, v| word(&mut s.function_version, v)),
     row("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "", "Set by Lambda.", |s, v| word(&mut s.memory_size, v)),
@@ -208,6 +349,8 @@ pub(super) const TABLE: &[Setting] = &[
         Ok(())
     }),
 ];
+
+const CREDENTIALS: &str = "Set by Lambda: who the function's role is to AWS, where the key is asked for.";
 
 const fn row(
     key: &'static str,
@@ -240,6 +383,18 @@ fn tags(text: &str) -> Vec<(String, String)> {
     let pairs = text.split([',', ' ']).filter_map(|pair| pair.trim().split_once(':'));
     let pairs = pairs.filter(|(key, value)| !key.is_empty() && !value.is_empty());
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// An address that may be given without its scheme. The value may hold a password, and is not repeated.
+fn address(to: &mut Option<secrets::Base>, value: &str) -> Result<(), String> {
+    let url = if value.contains("://") { value.to_owned() } else { format!("https://{value}") };
+    *to = Some(secrets::Base::parse(&url).ok_or("the value is not an http or https address")?);
+    Ok(())
+}
+
+fn api_key(settings: &mut Settings, value: &str) -> Result<(), String> {
+    secrets::ApiKey::new(value).ok_or("the value is not a key of printable characters")?;
+    text(&mut settings.keys.api_key, value)
 }
 
 fn word(to: &mut String, value: &str) -> Result<(), String> {
@@ -291,8 +446,17 @@ fn agent_url(settings: &mut Settings, value: &str) -> Result<(), String> {
 fn level(settings: &mut Settings, value: &str) -> Result<(), String> {
     // Lambda knows FATAL, tracing does not.
     let level = if value.eq_ignore_ascii_case("fatal") { "error" } else { value };
-    level.parse::<tracing::level_filters::LevelFilter>().map_err(|_| format!("{value:?} is not a level"))?;
+    level.parse::<LevelFilter>().map_err(|_| format!("{value:?} is not a level"))?;
     text(&mut settings.log_levels, &level.to_ascii_lowercase())
+}
+
+/// The words of Datadog's tracers and of the extension.
+fn own_level(value: &str) -> Option<LevelFilter> {
+    match value.to_ascii_lowercase().as_str() {
+        "critical" | "fatal" => Some(LevelFilter::ERROR),
+        "warning" => Some(LevelFilter::WARN),
+        word => word.parse().ok().filter(|_| !word.bytes().all(|b| b.is_ascii_digit())),
+    }
 }
 
 /// Names that are not known are reported; those that are known count.

@@ -275,6 +275,27 @@ async fn a_wrapped_function_needs_no_layer() {
     );
 }
 
+/// The event as it came, down to its spaces, and an answer that is text of JSON.
+#[tokio::test]
+async fn an_event_may_stay_text() {
+    let world = World::new().await;
+    let text = r#"{ "requestContext": {"http": {"method": "GET", "path": "/"}, "domainName": "x", "stage": "s"},
+        "version": "2.0", "routeKey": "GET /", "n": 1.50 }"#;
+    let raw = || serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+    let answer = || serde_json::value::RawValue::from_string(r#"{"statusCode": 404}"#.to_owned()).unwrap();
+    let mut handler = |event: LambdaEvent<Box<serde_json::value::RawValue>>| async move {
+        assert_eq!(event.payload.get(), text);
+        Ok::<_, Error>(answer())
+    };
+    let event = LambdaEvent::new(raw(), context("req-1"));
+    let wrapped = crate::handler::wrapped(&world.datadog, &mut handler, event).await.unwrap();
+    assert_eq!(super::world::body(wrapped), json!({"statusCode": 404}));
+    assert_eq!(tag(root(&wait_for_chunk(&world).await), "http.status_code"), "404");
+    let answer = world.call(text, service_fn(handler)).await.unwrap();
+    assert_eq!(answer, json!({"statusCode": 404}));
+    assert_eq!(tag(root(&world.chunk().spans), "http.status_code"), "404");
+}
+
 #[tokio::test]
 async fn log_lines_carry_the_ids_of_the_span_that_they_are_written_in() {
     let world = World::new().await;

@@ -408,3 +408,25 @@ async fn who_has_answered_has_not_timed_out() {
     assert_eq!(world.agent.take(), []);
     crate::end_root_span(root_span, &Ok::<_, Error>(Value::Null)).await;
 }
+
+/// To Lambda, a server's error in a response is a success: the extension has it from here alone. What it sees by
+/// itself it is not told again.
+#[tokio::test]
+async fn an_extension_is_told_of_server_errors_alone() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let world = World::with(Manner::Answers, |s| s.statsd_port = port).await;
+    let mut buffer = [0; 1024];
+    let mut next = || {
+        let length = receiver.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).split(':').next().unwrap_or_default().to_owned()
+    };
+    let failing = service_fn(|_: LambdaEvent<Value>| async { Err::<Value, Error>("no stock".into()) });
+    world.call(testkit::event("http-api"), failing).await.unwrap_err();
+    for status in [404, 503] {
+        world.call(testkit::event("http-api"), answering(json!({"statusCode": status}))).await.unwrap();
+        world.datadog.send_metric(model::Metric::distribution("end", 1.0));
+    }
+    assert_eq!([next(), next(), next()], ["end", "aws.lambda.enhanced.errors", "end"]);
+}

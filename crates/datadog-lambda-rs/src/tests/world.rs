@@ -51,7 +51,7 @@ impl World {
         let datadog = Arc::new(Datadog::new(settings, Out::Memory(Mutex::default())));
         let provider = SdkTracerProvider::builder()
             .with_span_processor(DatadogSpans { datadog: datadog.clone() })
-            .with_id_generator(ids::SystemIds)
+            .with_id_generator(ids::SystemIds { long: datadog.settings.long_ids })
             .build();
         let tracer = provider.tracer("test");
         let subscriber = tracing_subscriber::registry()
@@ -115,6 +115,13 @@ impl World {
         let mut datadog = Datadog::new(self.datadog.settings.clone(), Out::Memory(Mutex::default()));
         change(&mut datadog);
         self.datadog = Arc::new(datadog);
+    }
+
+    /// Changes settings, before the first call.
+    pub(super) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.datadog.settings.clone();
+        change(&mut settings);
+        self.datadog = Arc::new(Datadog::new(settings, Out::Memory(Mutex::default())));
     }
 
     /// The headers that a call made here would carry.

@@ -3,12 +3,15 @@
 //! <https://docs.datadoghq.com/tracing/configure_data_security/>
 
 mod card;
+mod json;
 mod sql;
 
 use model::{Span, Text, keys};
 
+pub use json::Documents;
+
 /// What is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obfuscation {
     /// The query of `http.url`.
     pub url_query: bool,
@@ -20,17 +23,30 @@ pub struct Obfuscation {
     pub memcached: bool,
     /// Tags whose whole value is the number of a card.
     pub cards: bool,
+    /// Queries of MongoDB, Elasticsearch and OpenSearch.
+    pub mongodb: Documents,
+    pub elasticsearch: Documents,
+    pub opensearch: Documents,
 }
 
 /// As the agent does unless told otherwise.
 impl Default for Obfuscation {
     fn default() -> Self {
-        Self { url_query: false, url_digits: false, redis: true, memcached: true, cards: true }
+        Self {
+            url_query: false,
+            url_digits: false,
+            redis: true,
+            memcached: true,
+            cards: true,
+            mongodb: Documents::ALL,
+            elasticsearch: Documents::ALL,
+            opensearch: Documents::ALL,
+        }
     }
 }
 
 /// Does it to one span.
-pub(crate) fn span(span: &mut Span, how: Obfuscation) {
+pub(crate) fn span(span: &mut Span, how: &Obfuscation) {
     match span.kind.as_ref() {
         "sql" | "cassandra" => statement(span),
         "redis" | "valkey" => {
@@ -42,6 +58,9 @@ pub(crate) fn span(span: &mut Span, how: Obfuscation) {
         "memcached" => change(span, "memcached.command", |text| {
             how.memcached.then(|| text.lines().next().unwrap_or_default().trim().to_owned())
         }),
+        "mongodb" => documents(span, &["mongodb.query"], &how.mongodb),
+        "elasticsearch" => documents(span, &["elasticsearch.body"], &how.elasticsearch),
+        "opensearch" => documents(span, &["opensearch.body", "elasticsearch.body"], &how.opensearch),
         _ => {}
     }
     change(span, keys::trace::HTTP_URL, |text| url(text, how));
@@ -75,6 +94,24 @@ fn statement(span: &mut Span) {
     if !hidden.is_empty() {
         span.meta.insert("sql.query", hidden.clone());
         span.resource = hidden.into();
+    }
+}
+
+/// Hides values in queries: under the names that tracers give them, and where OpenTelemetry has the statement,
+/// which is the resource too.
+fn documents(span: &mut Span, names: &[&str], how: &Documents) {
+    if !how.hide {
+        return;
+    }
+    for name in names {
+        change(span, name, |text| Some(json::hide(text, how)));
+    }
+    let is_document = |text: &str| text.trim_start().starts_with(['{', '[']);
+    for name in ["db.statement", "db.query.text"] {
+        change(span, name, |text| is_document(text).then(|| json::hide(text, how)));
+    }
+    if is_document(&span.resource) {
+        span.resource = json::hide(&span.resource, how).into();
     }
 }
 
@@ -115,7 +152,7 @@ fn arguments(text: &str) -> String {
 }
 
 /// A URL without a user's name and password, and without what `how` says. `None`: as it is.
-fn url(text: &str, how: Obfuscation) -> Option<String> {
+fn url(text: &str, how: &Obfuscation) -> Option<String> {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at_checked(end)?;
@@ -142,15 +179,23 @@ mod tests {
 
     use super::*;
 
-    const ALL: Obfuscation =
-        Obfuscation { url_query: true, url_digits: true, redis: true, memcached: true, cards: true };
+    const ALL: Obfuscation = Obfuscation {
+        url_query: true,
+        url_digits: true,
+        redis: true,
+        memcached: true,
+        cards: true,
+        mongodb: Documents::ALL,
+        elasticsearch: Documents::ALL,
+        opensearch: Documents::ALL,
+    };
 
     fn check(kind: &'static str, resource: &'static str, tag: (&'static str, &'static str), want: &str) {
-        check_with(ALL, kind, resource, tag, want);
+        check_with(&ALL, kind, resource, tag, want);
     }
 
     fn check_with(
-        how: Obfuscation,
+        how: &Obfuscation,
         kind: &'static str,
         resource: &'static str,
         (key, value): (&'static str, &'static str),
@@ -177,40 +222,47 @@ mod tests {
         );
         check("valkey", "GET a", ("valkey.raw_command", "GET a\nAUTH u p"), "GET | GET a\nAUTH ?");
         check("memcached", "set", ("memcached.command", "set k 0 0 5\r\nvalue"), "set | set k 0 0 5");
+        check("mongodb", "find users", ("mongodb.query", r#"{"name":"x"}"#), r#"find users | {"name":"?"}"#);
+        check("mongodb", r#"{"find":"a"}"#, ("db.statement", "db.a.find"), r#"{"find":"?"} | db.a.find"#);
+        check("elasticsearch", "GET x", ("elasticsearch.body", "{\"a\":1}\n{}"), r#"GET x | {"a":"?"} {}"#);
+        check("opensearch", "GET x", ("opensearch.body", "secret"), "GET x | ...");
         check("web", "r", ("card", "4111 1111 1111 1111"), "r | ?");
         check("web", "r", ("order_id", "4111111111111111"), "r | 4111111111111111");
         check("web", "r", ("_own", "4111111111111111"), "r | 4111111111111111");
         let none = Obfuscation { redis: false, memcached: false, cards: false, ..Obfuscation::default() };
-        check_with(none, "web", "r", ("card", "4111111111111111"), "r | 4111111111111111");
-        check_with(none, "redis", "GET a", ("redis.raw_command", "GET a b c"), "GET | GET a b c");
-        check_with(none, "memcached", "g", ("memcached.command", "set k\r\nv"), "g | set k\r\nv");
+        check_with(&none, "web", "r", ("card", "4111111111111111"), "r | 4111111111111111");
+        check_with(&none, "redis", "GET a", ("redis.raw_command", "GET a b c"), "GET | GET a b c");
+        let open =
+            Obfuscation { mongodb: Documents { hide: false, ..Documents::ALL }, ..Obfuscation::default() };
+        check_with(&open, "mongodb", "r", ("mongodb.query", r#"{"a":1}"#), r#"r | {"a":1}"#);
+        check_with(&none, "memcached", "g", ("memcached.command", "set k\r\nv"), "g | set k\r\nv");
     }
 
     #[test]
     fn urls() {
         let check =
-            |how: Obfuscation, text: &str, want: &str| assert_eq!(url(text, how).as_deref(), Some(want));
-        let usual = Obfuscation::default();
+            |how: &Obfuscation, text: &str, want: &str| assert_eq!(url(text, how).as_deref(), Some(want));
+        let usual = &Obfuscation::default();
         check(usual, "https://me:pw@h:1/a/2?b=3#c", "https://h:1/a/2?b=3#c");
         check(usual, "https://h", "https://h");
         check(usual, "/a?b", "/a?b");
         check(usual, "", "");
         check(usual, "https://h/a@b", "https://h/a@b");
-        check(ALL, "https://h1/a/2/x3y?b=3", "https://h1/a/?/??");
-        check(ALL, "https://h/a?", "https://h/a?");
-        check(ALL, "https://h/a#2", "https://h/a#2");
+        check(&ALL, "https://h1/a/2/x3y?b=3", "https://h1/a/?/??");
+        check(&ALL, "https://h/a?", "https://h/a?");
+        check(&ALL, "https://h/a#2", "https://h/a#2");
     }
 
     proptest! {
         #[test]
         fn any_text_does_no_harm(text in any::<String>()) {
-            for kind in ["sql", "redis", "memcached", "web"] {
+            for kind in ["sql", "redis", "memcached", "web", "mongodb", "elasticsearch", "opensearch"] {
                 let mut one = Span::new("n", TraceId::new(0, 1).unwrap(), SpanId::new(2).unwrap(), None);
                 (one.kind, one.resource) = (kind.into(), text.clone().into());
                 for key in ["db.statement", "redis.raw_command", "memcached.command", "http.url", "x"] {
                     one.meta.insert(key, text.clone());
                 }
-                span(&mut one, ALL);
+                span(&mut one, &ALL);
             }
         }
     }

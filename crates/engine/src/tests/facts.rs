@@ -4,7 +4,7 @@
 //! invoke r1 deadline=3000          start-call [r1] trace=a parent=b priority=1 inferred=aws.sqs:queue:900 http
 //! shutdown spindown deadline=2000  end-call [r1] span=c trace=a parent=b status=502 error=Boom
 //! init-start on-demand             traces [lang=rust] a/1<b:name:service:k=v,k=v a/2<1:name2 | next chunk
-//! init-report 120 [on-demand]      metric name:1:2|c|@0.5|#tag,tag   (types c g d h ms)
+//! init-report 120 [on-demand]      metric name:1:2|c|@0.5|#tag,tag   (types c g d h ms s)
 //! start r1                         dropped spans 3
 //! done r1 success 15.5 bytes=10 type=T
 //! report r1 success duration=16 billed=17 size=128 max=64 init=120
@@ -104,6 +104,7 @@ pub(super) fn parse(at: UnixNanos, line: &str) -> Input {
             Input::Traces { tracer, chunks: spans.split('|').map(chunk).collect() }
         }
         "metric" => Input::Metrics(vec![metric(rest)]),
+        "flush" => Input::Flush,
         "stats" => Input::Stats(ClientStats { body: rest.into() }),
         "forward" => {
             let (subdomain, path) = rest.split_once('/').unwrap();
@@ -253,6 +254,7 @@ fn metric(text: &str) -> Metric {
         "d" => MetricKind::Distribution,
         "h" => MetricKind::Histogram,
         "ms" => MetricKind::Timing,
+        "s" => MetricKind::Set,
         other => panic!("{other}: no metric type"),
     };
     let values = values.split(':').map(|v| v.parse().unwrap()).collect();

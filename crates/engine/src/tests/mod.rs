@@ -4,6 +4,7 @@ mod facts;
 mod invocations;
 mod lifecycle;
 mod orders;
+mod pace;
 mod properties;
 mod render;
 mod signals;
@@ -24,6 +25,7 @@ fn settings() -> Settings {
         function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:orders".into(),
         function_tags: vec![("functionname".into(), "orders".into())],
         seed: 7,
+        flush_strategy: crate::FlushStrategy::End,
         ..Settings::default()
     }
 }
@@ -92,10 +94,10 @@ impl World {
         let outcome = match how {
             Answer::Ok => {
                 self.delivered.push(batch);
-                Outcome::Accepted
+                Outcome::accepted()
             }
-            Answer::Retry => Outcome::Retry(batch),
-            Answer::Refused => Outcome::Refused { weight: batch.weight() },
+            Answer::Retry => Outcome::retry(batch),
+            Answer::Refused => Outcome::refused(&batch),
         };
         self.handle(Input::Sent { id, outcome });
     }

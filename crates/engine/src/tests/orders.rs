@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::{Batch, SketchSeries, UnixNanos};
 
 use super::{T0, facts, render, settings};
-use crate::{Effect, Engine, Input, Outcome, SendId};
+use crate::{Effect, Engine, FlushStrategy, Input, Outcome, SendId, Settings};
 
 /// When all facts come, unless a `pass` lets time go by: after all times that records tell.
 const NOW: UnixNanos = UnixNanos(T0.0 + 10_000_000_000);
@@ -77,10 +77,10 @@ impl Node {
         let Some((id, batch)) = self.flying.pop_front() else { return };
         let outcome = if self.failures > 0 {
             self.failures -= 1;
-            Outcome::Retry(batch)
+            Outcome::retry(batch)
         } else {
             self.delivered.push(batch);
-            Outcome::Accepted
+            Outcome::accepted()
         };
         self.engine.handle(self.now, Input::Sent { id, outcome });
     }
@@ -159,10 +159,14 @@ fn canonical(batches: &[Batch]) -> Vec<String> {
 
 /// Walks all orders; gives how many they are and what each gives.
 fn walk(scenario: &Scenario) -> (u128, Vec<String>) {
-    let (names, sources) = parse(scenario.facts);
+    walk_with(scenario, scenario.facts, settings())
+}
+
+fn walk_with(scenario: &Scenario, facts: &str, settings: Settings) -> (u128, Vec<String>) {
+    let (names, sources) = parse(facts);
     let instant = scenario.failures.is_none();
     let mut start = Node {
-        engine: Engine::new(settings(), T0),
+        engine: Engine::new(settings, T0),
         now: NOW,
         nexts: 0,
         positions: vec![0; sources.len()],
@@ -447,4 +451,24 @@ fn two_attempts() {
 #[test]
 fn a_failing_intake() {
     check(&FAILING, 1000);
+}
+
+/// Where `Next` is asked when an invocation begins, its runtime is what the next one waits for: for the calls
+/// and spans of its library. Whatever else is late, what leaves in the end is the same as with `end`.
+#[test]
+fn the_same_leaves_whatever_the_strategy() {
+    let scenarios = [
+        (&WITHOUT_ID, "calls=2 traces=1", 20),
+        (&OWN_SPANS, "traces=1", 60_000),
+        (&CRASH, "calls=1", 20),
+        (&TWICE, "calls=2 traces=1", 60_000),
+        (&FAILING, "traces=1", 20),
+    ];
+    for (scenario, runtime, every_ms) in scenarios {
+        let facts = scenario.facts.replace("!asked=2", &format!("!asked=2 {runtime}"));
+        let flush_strategy = FlushStrategy::Continuously(Duration::from_millis(every_ms));
+        let (orders, got) = walk_with(scenario, &facts, Settings { flush_strategy, ..settings() });
+        assert!(orders > 100, "{}: only {orders} orders", scenario.name);
+        insta::assert_snapshot!(scenario.name.replace(' ', "_"), got.join("\n"));
+    }
 }

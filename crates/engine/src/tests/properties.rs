@@ -7,7 +7,6 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::{T0, World, facts, settings};
-use crate::batches::count;
 use crate::{Input, Outcome, Settings};
 
 /// A step of a random life: milliseconds that go by first, and what happens then.
@@ -154,14 +153,17 @@ impl Life {
         }
         let id = ids[which % ids.len()];
         let Some(batch) = self.world.on_the_way.remove(&id) else { return };
-        let (signal, total) = (batch.signal(), count(&batch));
+        let (signal, total) = (batch.signal(), batch.count());
         let (outcome, accepted) = match how {
-            Yes::Accepted => (Outcome::Accepted, total),
-            Yes::Refused => (Outcome::Refused { weight: batch.weight() }, 0),
+            Yes::Accepted => (Outcome::accepted(), total),
+            Yes::Refused => (Outcome::refused(&batch), 0),
             Yes::Partly(quarters) => {
                 let back = tail(batch, quarters);
-                let accepted = total - count(&back);
-                (Outcome::Retry(back), accepted)
+                // Of what does not come back, some was refused and some too large.
+                let gone = total - back.count();
+                let (refused, too_large) = (gone / 3, gone / 4);
+                let outcome = Outcome { refused, too_large, ..Outcome::retry(back) };
+                (outcome, gone - refused - too_large)
             }
         };
         if signal != Signal::Series {

@@ -9,6 +9,8 @@ use trigger::ServiceMapping;
 use super::{BOOL, Setting, boolean, set};
 use crate::config::{Config, Problem, shorten};
 
+const KEYS: &str = "a list of keys";
+
 /// In the order of the page.
 pub(super) const TABLE: &[Setting] = &[
     Setting {
@@ -182,6 +184,87 @@ pub(super) const TABLE: &[Setting] = &[
         secret: false,
         read: |config, value| set(&mut config.trace_rules.obfuscation.cards, boolean(value)),
     },
+    Setting {
+        key: "DD_APM_OBFUSCATION_MONGODB_ENABLED",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether values in queries of MongoDB become `?`.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.mongodb.hide, boolean(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values stay in queries of MongoDB: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.mongodb.keep, keys(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_MONGODB_OBFUSCATE_SQL_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values in queries of MongoDB are SQL, in which only values become `?`: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.mongodb.sql, keys(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_ELASTICSEARCH_ENABLED",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether values in queries of Elasticsearch become `?`.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.elasticsearch.hide, boolean(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_ELASTICSEARCH_KEEP_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values stay in queries of Elasticsearch: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.elasticsearch.keep, keys(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_ELASTICSEARCH_OBFUSCATE_SQL_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values in queries of Elasticsearch are SQL, in which only values become `?`: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.elasticsearch.sql, keys(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_OPENSEARCH_ENABLED",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether values in queries of OpenSearch become `?`.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.opensearch.hide, boolean(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_OPENSEARCH_KEEP_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values stay in queries of OpenSearch: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.opensearch.keep, keys(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Keys whose values in queries of OpenSearch are SQL, in which only values become `?`: a JSON list, or separated by commas or spaces.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.opensearch.sql, keys(value)),
+    },
 ];
 
 /// Keeps the styles that are known and tells of each that is not. `none` is the empty list.
@@ -239,6 +322,16 @@ fn listed(value: &str) -> Vec<Text> {
     all
 }
 
+/// A JSON list of texts, or texts between commas and spaces.
+fn keys(value: &str) -> Option<Vec<Text>> {
+    if value.starts_with('[') {
+        let all: Vec<String> = serde_json::from_str(value).ok()?;
+        return Some(all.into_iter().map(Into::into).collect());
+    }
+    let words = value.split([',', ' ']).filter(|key| !key.is_empty());
+    Some(words.map(|key| Text::Owned(key.to_owned())).collect())
+}
+
 /// `None` when it is no such list, or a rule is not whole.
 fn replace_rules(value: &str) -> Option<Vec<ReplaceRule>> {
     let all: Vec<Value> = serde_json::from_str(value).ok()?;
@@ -260,7 +353,7 @@ mod tests {
             let config = Config::parse(|n| (n == name).then(|| value.to_owned()));
             assert_eq!(format!("{:?} {}", config.trace_rules, config.problems.len()), want, "{name}={value}");
         };
-        let nothing = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, memcached: true, cards: true } }";
+        let nothing = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, memcached: true, cards: true, mongodb: Documents { hide: true, keep: [], sql: [] }, elasticsearch: Documents { hide: true, keep: [], sql: [] }, opensearch: Documents { hide: true, keep: [], sql: [] } } }";
         let with = |from: &str, to: &str| format!("{} 0", nothing.replacen(from, to, 1));
         check(
             "DD_APM_FILTER_TAGS_REQUIRE",
@@ -290,6 +383,23 @@ mod tests {
         );
         check("DD_APM_REPLACE_TAGS", r#"[{"name":"*"}]"#, &format!("{nothing} 1"));
         check("DD_APM_REPLACE_TAGS", "nonsense", &format!("{nothing} 1"));
+        check(
+            "DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES",
+            r#"["a", "b c"]"#,
+            &with(
+                "mongodb: Documents { hide: true, keep: []",
+                r#"mongodb: Documents { hide: true, keep: ["a", "b c"]"#,
+            ),
+        );
+        check(
+            "DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES",
+            "query, x",
+            &with(
+                "opensearch: Documents { hide: true, keep: [], sql: []",
+                r#"opensearch: Documents { hide: true, keep: [], sql: ["query", "x"]"#,
+            ),
+        );
+        check("DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES", "[1]", &format!("{nothing} 1"));
         check(
             "DD_APM_CONFIG_OBFUSCATION_HTTP_REMOVE_QUERY_STRING",
             "true",

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::Outcome;
@@ -10,38 +11,35 @@ use http_body_util::Full;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use model::{Batch, Forward, Signal, UnixNanos};
-use tokio::time::timeout;
+use payload::events::{CHECKS_PATH, EVENTS_PATH};
 
 use super::uplink::Uplink;
-use super::{Told, Verdict};
+use super::{Told, Verdict, within};
 use crate::address::Address;
 use crate::config::Config;
-use crate::driver::now;
+use crate::keys::{Found, Key, Keys, Renewed};
 use crate::tls::Tls;
 
 /// Servers with a connection of their own. Tracers name them, so that there could be any number.
 const MAX_UPLINKS: usize = 16;
 
 pub(crate) struct Forwards {
-    /// `None`: there is no key, and nothing can be sent.
-    key: Option<HeaderValue>,
+    keys: Rc<Keys>,
     site: String,
     /// What is set instead of the site's intakes, by the subdomain that it stands for.
     set: Vec<(&'static str, Option<Address>)>,
+    /// For events and service checks.
+    metrics: Option<Address>,
     /// For all others.
     set_else: Option<Address>,
     tls: Rc<Tls>,
+    connect_timeout: Duration,
     uplinks: RefCell<Vec<Rc<Uplink>>>,
 }
 
 impl Forwards {
     /// `uplinks`: of the other signals, which go to some of the same servers.
-    pub(crate) fn new(
-        config: &Config,
-        key: Option<HeaderValue>,
-        tls: Rc<Tls>,
-        uplinks: Vec<Rc<Uplink>>,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, keys: Rc<Keys>, tls: Rc<Tls>, uplinks: Vec<Rc<Uplink>>) -> Self {
         let set = vec![
             ("trace.agent", config.traces_url.clone()),
             ("intake.profile", config.profiling_url.clone()),
@@ -50,47 +48,77 @@ impl Forwards {
             ("instrumentation-telemetry-intake", config.telemetry_url.clone()),
         ];
         let (site, set_else) = (config.site.clone(), config.evp_url.clone());
-        Self { key, site, set, set_else, tls, uplinks: RefCell::new(uplinks) }
+        let (connect_timeout, metrics) = (config.connect_timeout, config.metrics_url.clone());
+        Self { keys, site, set, metrics, set_else, tls, connect_timeout, uplinks: RefCell::new(uplinks) }
     }
 
     /// Sends each; what is worth another try comes back, all of it when none got through.
     pub(crate) async fn deliver(&self, all: Vec<Forward>, deadline: UnixNanos) -> Outcome {
-        let Some(key) = &self.key else { return Outcome::Refused { weight: Batch::Forwards(all).weight() } };
-        let (mut later, mut refused, mut down) = (Vec::new(), 0, Vec::<Address>::new());
+        let mut key = match self.keys.key(deadline).await {
+            Found::Yes(key) => key,
+            Found::NotYet => return Outcome::retry(Batch::Forwards(all)),
+            Found::No => return Outcome::refused(&Batch::Forwards(all)),
+        };
+        let mut outcome = Outcome::accepted();
+        let (mut later, mut down) = (Vec::new(), Vec::<Address>::new());
         for forward in all {
-            let address = self.address(&forward.subdomain);
+            let address = self.address(&forward.subdomain, &forward.path);
             if down.iter().any(|known| known.same_server(&address)) {
                 later.push(forward);
                 continue;
             }
-            let told = Told { what: Signal::Forwards.as_str(), address: &address, site: &self.site };
-            let uplink = self.uplink(&address);
-            let reply = uplink.call(request(key, &address, &forward));
-            let verdict = match timeout(deadline.since(now()), reply).await {
-                Ok(Ok(reply)) => told.verdict(reply.status, &reply.body),
-                Ok(Err(error)) => told.unreachable(&error),
-                Err(_) => told.timed_out(),
-            };
-            match verdict {
+            outcome.cost.add(forward.body.len());
+            match self.send(&mut key, &address, &forward, deadline).await {
                 Verdict::Accepted => {}
                 Verdict::Later => {
                     down.push(address);
                     later.push(forward);
                 }
                 // It cannot be cut.
-                Verdict::TooLarge | Verdict::Refused => refused += forward.weight(),
+                Verdict::TooLarge => outcome.too_large += 1,
+                Verdict::Refused | Verdict::BadKey(_) => outcome.refused += 1,
             }
         }
-        match (later.is_empty(), refused) {
-            (false, _) => Outcome::Retry(Batch::Forwards(later)),
-            (true, 0) => Outcome::Accepted,
-            (true, weight) => Outcome::Refused { weight },
+        Outcome { retry: (!later.is_empty()).then_some(Batch::Forwards(later)), ..outcome }
+    }
+
+    /// Sends one, with another key if the intake wants one and there is one.
+    async fn send(
+        &self,
+        key: &mut Key,
+        address: &Address,
+        forward: &Forward,
+        deadline: UnixNanos,
+    ) -> Verdict {
+        let told = Told { what: Signal::Forwards.as_str(), address, site: &self.site };
+        let uplink = self.uplink(address);
+        loop {
+            let reply = uplink.call(request(&key.value, address, forward));
+            let verdict = match within(deadline, reply).await {
+                Some(Ok(reply)) => told.verdict(reply.status, &reply.body),
+                Some(Err(error)) => told.unreachable(&error),
+                None => told.timed_out(),
+            };
+            let Verdict::BadKey(status) = verdict else { return verdict };
+            match self.keys.renewed(key, deadline).await {
+                Renewed::Yes(other) => *key = other,
+                Renewed::NotYet => return Verdict::Later,
+                Renewed::No => {
+                    told.bad_key(status, key);
+                    return Verdict::Refused;
+                }
+            }
         }
     }
 
-    fn address(&self, subdomain: &str) -> Address {
+    fn address(&self, subdomain: &str, path: &str) -> Address {
         let own = self.set.iter().find(|(name, _)| *name == subdomain);
-        let set = own.map_or(&self.set_else, |(_, set)| set);
+        let set = match own {
+            Some((_, set)) => set,
+            // What clients of DogStatsD send goes where their metrics go.
+            None if [EVENTS_PATH, CHECKS_PATH].contains(&path) => &self.metrics,
+            None => &self.set_else,
+        };
         set.clone().unwrap_or_else(|| {
             let host = format!("{subdomain}.{}", self.site);
             Address::parse(&host).unwrap_or(Address { tls: true, host, port: 443, prefix: String::new() })
@@ -106,7 +134,7 @@ impl Forwards {
             // Of the signals at most five: those are at the front.
             uplinks.remove(MAX_UPLINKS / 2);
         }
-        let new = Rc::new(Uplink::new(address.clone(), self.tls.clone()));
+        let new = Rc::new(Uplink::new(address.clone(), self.tls.clone(), self.connect_timeout));
         uplinks.push(new.clone());
         new
     }

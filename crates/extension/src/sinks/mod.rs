@@ -9,6 +9,7 @@ mod uplink;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{Input, Outcome, SendId};
@@ -25,6 +26,7 @@ use crate::config::{Config, shorten};
 use crate::connection::Failure;
 use crate::driver::now;
 use crate::inbox::Inbox;
+use crate::keys::{Found, Key, Keys, Renewed};
 use crate::log::{self, Level};
 use crate::tls::Tls;
 use forwards::Forwards;
@@ -43,8 +45,7 @@ pub(crate) struct Sinks {
 struct Sink {
     address: Address,
     uplink: Rc<Uplink>,
-    /// `None`: there is no key, and nothing can be sent.
-    key: Option<HeaderValue>,
+    keys: Rc<Keys>,
     site: String,
     /// Shared by all sinks: its working memory is large.
     compressor: Rc<RefCell<Compressor>>,
@@ -63,18 +64,32 @@ enum Verdict {
     /// Worth another try, later.
     Later,
     TooLarge,
+    /// The key is no good, here or any more.
+    BadKey(StatusCode),
     Refused,
 }
 
-impl Sinks {
-    pub(crate) fn new(config: &Config, tls: Rc<Tls>, inbox: Rc<Inbox>) -> Self {
-        let key = config.api_key.as_deref().and_then(|key| HeaderValue::from_str(key).ok()).map(|mut key| {
-            key.set_sensitive(true);
-            key
-        });
-        if key.is_none() {
-            log::error(format_args!("DD_API_KEY is not set: nothing can be sent to Datadog"));
+/// How much longer than its deadline a call may take when this process was frozen meanwhile: its answer may
+/// have come long ago and not been read.
+const AFTER_FREEZE: Duration = Duration::from_millis(300);
+/// A timer that is so late was not running.
+const FROZEN: Duration = Duration::from_millis(100);
+
+/// Waits for a call until its deadline. Also gives way when that is over: whoever waits is answered first.
+async fn within<T>(deadline: UnixNanos, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = std::pin::pin!(call);
+    let begun = now();
+    match timeout(deadline.since(begun), &mut call).await {
+        Ok(answer) => Some(answer),
+        Err(_) if begun < deadline && now().since(deadline) > FROZEN => {
+            timeout(AFTER_FREEZE, call).await.ok()
         }
+        Err(_) => None,
+    }
+}
+
+impl Sinks {
+    pub(crate) fn new(config: &Config, keys: Rc<Keys>, tls: Rc<Tls>, inbox: Rc<Inbox>) -> Self {
         let compressor = Rc::new(RefCell::new(Compressor::new()));
         let mut uplinks: Vec<Rc<Uplink>> = Vec::new();
         let mut sinks = Vec::new();
@@ -82,15 +97,15 @@ impl Sinks {
             let address = intake::address(signal, config);
             let known = uplinks.iter().find(|uplink| uplink.address().same_server(&address)).cloned();
             let uplink = known.unwrap_or_else(|| {
-                let new = Rc::new(Uplink::new(address.clone(), tls.clone()));
+                let new = Rc::new(Uplink::new(address.clone(), tls.clone(), config.connect_timeout));
                 uplinks.push(new.clone());
                 new
             });
-            let (key, site, compressor) = (key.clone(), config.site.clone(), compressor.clone());
-            let sink = Sink { address, uplink, key, site, compressor };
+            let (keys, site, compressor) = (keys.clone(), config.site.clone(), compressor.clone());
+            let sink = Sink { address, uplink, keys, site, compressor };
             sinks.push((signal, Rc::new(sink)));
         }
-        let forwards = Rc::new(Forwards::new(config, key, tls, uplinks));
+        let forwards = Rc::new(Forwards::new(config, keys, tls, uplinks));
         Self { inbox, sinks, forwards }
     }
 
@@ -106,7 +121,7 @@ impl Sinks {
             return;
         }
         let Some((_, sink)) = self.sinks.iter().find(|(signal, _)| *signal == batch.signal()) else {
-            return inbox.tell(Input::Sent { id, outcome: Outcome::Retry(batch) });
+            return inbox.tell(Input::Sent { id, outcome: Outcome::retry(batch) });
         };
         let sink = sink.clone();
         spawn_local(async move {
@@ -118,22 +133,42 @@ impl Sinks {
 
 impl Sink {
     async fn deliver(&self, batch: Batch, deadline: UnixNanos) -> Outcome {
-        let Some(key) = &self.key else { return Outcome::Refused { weight: batch.weight() } };
-        let mut parts = self.pack(batch);
-        let mut refused = 0;
+        let mut key = match self.keys.key(deadline).await {
+            Found::Yes(key) => key,
+            Found::NotYet => return Outcome::retry(batch),
+            Found::No => return Outcome::refused(&batch),
+        };
+        let mut outcome = Outcome::accepted();
+        let mut parts = self.pack(batch, &mut outcome.too_large);
         while let Some((part, body)) = parts.pop_front() {
-            // Also gives way when the deadline is over: whoever waits is answered first.
-            let verdict = timeout(deadline.since(now()), self.post(key, part.signal(), body.clone())).await;
-            match verdict.unwrap_or_else(|_| self.told(part.signal()).timed_out()) {
+            outcome.cost.add(body.bytes.len());
+            let call = self.post(&key.value, part.signal(), body.clone());
+            match within(deadline, call).await.unwrap_or_else(|| self.told(part.signal()).timed_out()) {
                 Verdict::Accepted => {}
-                Verdict::Refused => refused += part.weight(),
+                Verdict::Refused => outcome.refused += part.count(),
+                Verdict::BadKey(status) => match self.keys.renewed(&key, deadline).await {
+                    Renewed::Yes(other) => {
+                        key = other;
+                        parts.push_front((part, body));
+                    }
+                    Renewed::NotYet => {
+                        parts.push_front((part, body));
+                        break;
+                    }
+                    Renewed::No => {
+                        self.told(part.signal()).bad_key(status, &key);
+                        outcome.refused += part.count();
+                    }
+                },
                 Verdict::TooLarge => {
-                    let weight = part.weight();
+                    let count = part.count();
                     let Some((first, rest)) = intake::halve(part) else {
-                        refused += weight;
+                        outcome.too_large += count;
                         continue;
                     };
-                    for part in self.pack(rest).into_iter().rev().chain(self.pack(first).into_iter().rev()) {
+                    let rest = self.pack(rest, &mut outcome.too_large);
+                    let first = self.pack(first, &mut outcome.too_large);
+                    for part in rest.into_iter().rev().chain(first.into_iter().rev()) {
                         parts.push_front(part);
                     }
                 }
@@ -148,17 +183,15 @@ impl Sink {
             let _ = payload::append(&mut all, part);
             all
         });
-        match rest {
-            Some(rest) => Outcome::Retry(rest),
-            None if refused > 0 => Outcome::Refused { weight: refused },
-            None => Outcome::Accepted,
-        }
+        Outcome { retry: rest, ..outcome }
     }
 
-    /// The batch as requests, each with the part of the batch that it carries.
-    fn pack(&self, batch: Batch) -> VecDeque<(Batch, Body)> {
+    /// The batch as requests, each with the part of the batch that it carries. What fits none is added to
+    /// `too_large`.
+    fn pack(&self, batch: Batch, too_large: &mut u64) -> VecDeque<(Batch, Body)> {
         let signal = batch.signal();
         let payload::Packed { requests, oversized } = payload::pack(batch);
+        *too_large += oversized;
         if oversized > 0 {
             let text =
                 format_args!("{oversized} elements of {} are larger than the intake takes", signal.as_str());
@@ -226,24 +259,26 @@ impl Told<'_> {
                 log::seldom(Level::Warn, "later", text);
                 Verdict::Later
             }
-            s @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                let site = self.site;
-                log::seldom(
-                    Level::Error,
-                    "key",
-                    format_args!(
-                        "{server} answers {s} to {what}, which are lost: check that DD_API_KEY is a valid key of \
-                         the site {site} (DD_SITE)"
-                    ),
-                );
-                Verdict::Refused
-            }
+            s @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Verdict::BadKey(s),
             s => {
                 let text = format_args!("{server} answers {s} to {what}, which are lost: {said:?}");
                 log::seldom(Level::Error, "refused", text);
                 Verdict::Refused
             }
         }
+    }
+
+    /// There is no better key than the one that was refused.
+    fn bad_key(&self, status: StatusCode, key: &Key) {
+        let (what, server, site, variable) = (self.what, self.address.authority(), self.site, key.variable);
+        log::seldom(
+            Level::Error,
+            "key",
+            format_args!(
+                "{server} answers {status} to {what}, which are lost: check that {variable} gives a valid key of \
+                 the site {site} (DD_SITE)"
+            ),
+        );
     }
 
     fn unreachable(&self, error: &Failure) -> Verdict {

@@ -2,6 +2,7 @@
 //! share a server share its uplink: a second TLS handshake costs more than the wait.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -30,9 +31,10 @@ struct Call {
 
 impl Uplink {
     /// Starts the task. Nothing is connected before the first call.
-    pub(crate) fn new(address: Address, tls: Rc<Tls>) -> Self {
+    pub(crate) fn new(address: Address, tls: Rc<Tls>, connect_timeout: Duration) -> Self {
         let (calls, waiting) = mpsc::unbounded_channel();
-        spawn_local(run(Peer::new(address.clone(), tls), waiting));
+        let peer = Peer::new(address.clone(), tls).with_patience(connect_timeout);
+        spawn_local(run(peer, waiting));
         Self { address, calls }
     }
 

@@ -1,15 +1,20 @@
-//! DogStatsD over UDP: metrics from the function, many to a datagram.
+//! DogStatsD over UDP and over a Unix socket: metrics from the function, many to a datagram, and events and
+//! service checks, which are requests of their own.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::rc::Rc;
 
 use engine::Dropped;
-use model::Metric;
+use model::{Event, Forward, Metric, ServiceCheck, Text};
+use payload::events::{CHECKS_PATH, CONTENT_TYPE, EVENTS_PATH, encode_checks, encode_event};
 use socket2::SockRef;
-use tokio::net::UdpSocket;
+use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::task::yield_now;
 
+use crate::driver::now;
 use crate::inbox::{Arrival, Inbox};
 use crate::log;
 
@@ -22,31 +27,80 @@ const AT_ONCE: usize = 256;
 /// Errors without a datagram between them, after which the socket is given up.
 const MAX_ERRORS: u32 = 100;
 
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    // Less room is no reason not to listen.
-    let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-    UdpSocket::from_std(socket)
+/// Where datagrams come in.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl Socket {
+    pub(crate) fn udp(address: SocketAddr) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        // Less room is no reason not to listen.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        UdpSocket::from_std(socket).map(Self::Udp)
+    }
+
+    /// A socket file that a process left behind is replaced, one that is read from is not.
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+        let is_left_behind = || {
+            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+            let is_dead = || std::os::unix::net::UnixDatagram::unbound()?.connect(path);
+            is_socket && is_dead().is_err()
+        };
+        let socket = match std::os::unix::net::UnixDatagram::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind() => {
+                std::fs::remove_file(path)?;
+                std::os::unix::net::UnixDatagram::bind(path)
+            }
+            bound => bound,
+        }?;
+        socket.set_nonblocking(true)?;
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        UnixDatagram::from_std(socket).map(Self::Unix)
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.readable().await,
+            Self::Unix(socket) => socket.readable().await,
+        }
+    }
+
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Udp(socket) => socket.try_recv(buffer),
+            Self::Unix(socket) => socket.try_recv(buffer),
+        }
+    }
+}
+
+/// What events and service checks get of the function: metrics get it elsewhere.
+pub(crate) struct Labels {
+    /// `key:value`
+    pub(crate) tags: Vec<Text>,
+    pub(crate) host: String,
 }
 
 /// Takes datagrams for as long as the process lives.
-pub(crate) async fn serve(socket: UdpSocket, inbox: Rc<Inbox>) {
+pub(crate) async fn serve(socket: Socket, inbox: Rc<Inbox>, labels: Rc<Labels>) {
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let mut errors = 0;
     while errors < MAX_ERRORS {
         if socket.readable().await.is_err() {
             break;
         }
-        while drain(&socket, &mut buffer, &inbox, &mut errors) {
+        while drain(&socket, &mut buffer, &inbox, &labels, &mut errors) {
             yield_now().await;
         }
     }
-    log::error(format_args!("metrics over UDP are no longer taken: the socket gives errors only"));
+    log::error(format_args!("metrics over DogStatsD are no longer taken: the socket gives errors only"));
 }
 
 /// Reads what is there, up to a bound; `true` when there may be more.
-fn drain(socket: &UdpSocket, buffer: &mut [u8], inbox: &Inbox, errors: &mut u32) -> bool {
+fn drain(socket: &Socket, buffer: &mut [u8], inbox: &Inbox, labels: &Labels, errors: &mut u32) -> bool {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut datagrams = 0;
     while datagrams < AT_ONCE {
@@ -64,9 +118,31 @@ fn drain(socket: &UdpSocket, buffer: &mut [u8], inbox: &Inbox, errors: &mut u32)
         let parsed = wire::dogstatsd::parse_datagram(buffer.get(..length).unwrap_or_default());
         inbox.count(Dropped::Metrics, parsed.dropped);
         metrics.extend(parsed.metrics);
+        for event in parsed.events {
+            forward(inbox, EVENTS_PATH, event_body(&event, labels));
+        }
+        if !parsed.checks.is_empty() {
+            forward(inbox, CHECKS_PATH, checks_body(&parsed.checks, labels));
+        }
     }
     if !metrics.is_empty() && !inbox.offer_data(Arrival::Metrics(metrics)) {
         inbox.count(Dropped::Datagrams, datagrams as u64);
     }
     datagrams == AT_ONCE
+}
+
+fn event_body(event: &Event, labels: &Labels) -> Vec<u8> {
+    encode_event(event, &labels.tags, now())
+}
+
+fn checks_body(checks: &[ServiceCheck], labels: &Labels) -> Vec<u8> {
+    encode_checks(checks, &labels.tags, &labels.host, now())
+}
+
+fn forward(inbox: &Inbox, path: &'static str, body: Vec<u8>) {
+    let headers = vec![("content-type".into(), CONTENT_TYPE.into())];
+    let forward = Forward { subdomain: "api".into(), path: path.into(), headers, body };
+    if !inbox.offer_data(Arrival::Forward(Box::new(forward))) {
+        inbox.count(Dropped::Forwards, 1);
+    }
 }

@@ -41,13 +41,25 @@ pub(crate) trait Source: 'static {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer>;
 }
 
+/// What is spoken on a connection.
+pub(crate) trait Speak: 'static {
+    /// To the end of the connection; an error is the client's to see.
+    fn converse(self: Rc<Self>, stream: Box<dyn Stream>) -> impl Future<Output = ()>;
+}
+
+impl<S: Source> Speak for S {
+    async fn converse(self: Rc<Self>, stream: Box<dyn Stream>) {
+        converse(stream, &*self).await;
+    }
+}
+
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// Takes connections for as long as the process lives.
-pub(crate) async fn serve<S: Source>(listener: Listener, source: Rc<S>) {
+pub(crate) async fn serve<S: Speak>(listener: Listener, source: Rc<S>) {
     let open = Rc::new(Cell::new(0));
     loop {
         let accepted = match &listener {
@@ -64,7 +76,7 @@ pub(crate) async fn serve<S: Source>(listener: Listener, source: Rc<S>) {
                 open.set(open.get() + 1);
                 let (open, source) = (open.clone(), source.clone());
                 spawn_local(async move {
-                    converse(stream, &*source).await;
+                    source.converse(stream).await;
                     open.set(open.get().saturating_sub(1));
                 });
             }
@@ -83,7 +95,7 @@ pub(crate) async fn serve<S: Source>(listener: Listener, source: Rc<S>) {
     }
 }
 
-/// Serves one connection to its end. An error is the client's to see.
+/// Speaks HTTP/1.1.
 async fn converse<S: Source>(stream: Box<dyn Stream>, source: &S) {
     let head = Rc::new(Head { is_awaited: Cell::new(true), limit: RefCell::new(None) });
     let io = TokioIo::new(Patient { stream, head: head.clone() });

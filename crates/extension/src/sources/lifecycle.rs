@@ -22,7 +22,7 @@ use crate::sources::http::{Answer, BodyError, Source, not_found, ok, read_body};
 /// Lambda's limit for requests and responses, and some room.
 const MAX_BODY: usize = (6 << 20) + (64 << 10);
 
-/// Once made a flush; libraries of that time still call it.
+/// Libraries call it in tests, to have what is there sent at once; answered when that has begun.
 const FLUSH_PATH: &str = "/lambda/flush";
 
 pub(crate) struct Lifecycle {
@@ -41,7 +41,11 @@ impl Source for Lifecycle {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         match (head.uri.path(), &head.method) {
-            (HELLO_PATH, &Method::GET) | (FLUSH_PATH, _) => ok(),
+            (HELLO_PATH, &Method::GET) => ok(),
+            (FLUSH_PATH, _) => {
+                self.tell(Input::Flush);
+                ok()
+            }
             (START_PATH, &Method::POST) => {
                 let (body, refusal) = taken(read_body(body, MAX_BODY, &self.inbox).await);
                 let answer = self.start(&head.headers, &body);

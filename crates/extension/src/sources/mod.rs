@@ -5,6 +5,7 @@ pub(crate) mod dogstatsd;
 mod forward;
 pub(crate) mod http;
 pub(crate) mod lifecycle;
+pub(crate) mod otlp;
 mod stats;
 pub(crate) mod telemetry;
 pub(crate) mod traces;

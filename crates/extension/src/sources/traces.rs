@@ -7,7 +7,7 @@ use bytes::Bytes;
 use engine::{Dropped, Input};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use model::TracerInfo;
+use model::{Text, TracerInfo};
 use wire::v04::Decoded;
 
 use crate::config::Config;
@@ -27,7 +27,7 @@ const MAX_FORWARD: usize = 10 << 20;
 const INFO: &str = concat!(
     r#"{"version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","endpoints":["/v0.4/traces","/v0.5/traces","/v0.6/stats","/v0.1/pipeline_stats","/info","#,
+    r#"","endpoints":["/v0.4/traces","/v0.5/traces","/v0.7/traces","/v1.0/traces","/v0.6/stats","/v0.1/pipeline_stats","/info","#,
     r#""/profiling/v1/input","/debugger/v1/input","/debugger/v1/diagnostics","/debugger/v2/input","#,
     r#""/telemetry/proxy/","/evp_proxy/v1/","/evp_proxy/v2/","/evp_proxy/v3/","/evp_proxy/v4/"],"#,
     r#""client_drop_p0s":false,"#,
@@ -53,6 +53,8 @@ impl Source for Traces {
         match (request.uri().path(), request.method()) {
             ("/v0.4/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V04, request).await,
             ("/v0.5/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V05, request).await,
+            ("/v0.7/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V07, request).await,
+            ("/v1.0/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V1, request).await,
             ("/v0.6/stats", &Method::PUT | &Method::POST) => self.take_stats(request).await,
             ("/info", _) => json(StatusCode::OK, Bytes::from_static(INFO.as_bytes())),
             (_, &Method::POST | &Method::PUT) => self.pass_on(request).await,
@@ -154,8 +156,9 @@ fn tracer(headers: &HeaderMap) -> TracerInfo {
 pub(crate) fn decode(sent: Sent, inbox: &Inbox) -> Option<Input> {
     let Sent { protocol, tracer, encoding, body } = sent;
     match read(protocol, &encoding, &body) {
-        Ok(decoded) => {
+        Ok((said, decoded)) => {
             inbox.count(Dropped::Spans, decoded.dropped_spans);
+            let tracer = merged(tracer, said);
             (!decoded.chunks.is_empty()).then_some(Input::Traces { tracer, chunks: decoded.chunks })
         }
         Err(why) => {
@@ -173,14 +176,30 @@ pub(crate) fn decode(sent: Sent, inbox: &Inbox) -> Option<Input> {
     }
 }
 
-fn read(protocol: Protocol, encoding: &str, body: &[u8]) -> Result<Decoded, String> {
+/// What headers say of a tracer, and where they say nothing, its body.
+fn merged(headers: TracerInfo, body: TracerInfo) -> TracerInfo {
+    let first = |header: Text, body: Text| if header.is_empty() { body } else { header };
+    TracerInfo {
+        language: first(headers.language, body.language),
+        language_version: first(headers.language_version, body.language_version),
+        tracer_version: first(headers.tracer_version, body.tracer_version),
+        container_id: first(headers.container_id, body.container_id),
+        ..headers
+    }
+}
+
+/// Gives the spans, and what the body itself says of the tracer.
+fn read(protocol: Protocol, encoding: &str, body: &[u8]) -> Result<(TracerInfo, Decoded), String> {
     let plain = match encoding {
         "" | "identity" => Cow::Borrowed(body),
         _ => Cow::Owned(payload::decompress(body, encoding, MAX_BODY).map_err(|error| error.to_string())?),
     };
+    let plain_spans = |decoded| (TracerInfo::default(), decoded);
     match protocol {
-        Protocol::V04 => wire::v04::decode(&plain),
-        Protocol::V05 => wire::v05::decode(&plain),
+        Protocol::V04 => wire::v04::decode(&plain).map(plain_spans),
+        Protocol::V05 => wire::v05::decode(&plain).map(plain_spans),
+        Protocol::V07 => wire::v07::decode(&plain).map(|payload| (payload.tracer, payload.decoded)),
+        Protocol::V1 => wire::v1::decode(&plain).map(|payload| (payload.tracer, payload.decoded)),
     }
     .map_err(|error| error.to_string())
 }
@@ -207,6 +226,9 @@ mod tests {
     #[test]
     fn info_is_json() {
         let info: serde_json::Value = serde_json::from_str(INFO).unwrap();
-        assert_eq!(info["endpoints"][0], "/v0.4/traces");
+        let endpoints: Vec<_> =
+            info["endpoints"].as_array().unwrap().iter().filter_map(|e| e.as_str()).collect();
+        let traces = ["/v0.4/traces", "/v0.5/traces", "/v0.7/traces", "/v1.0/traces", "/v0.6/stats"];
+        assert_eq!(endpoints.get(..traces.len()), Some(&traces[..]));
     }
 }

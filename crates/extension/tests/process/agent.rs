@@ -15,7 +15,7 @@ use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::ports::Ports;
 
 pub(crate) struct Agent {
-    child: Child,
+    pub(crate) child: Child,
     output: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     pub(crate) ports: Ports,

@@ -75,6 +75,11 @@ impl FakeLambda {
         self.shared.state.lock().unwrap().calls.clone()
     }
 
+    /// How often `/event/next` was asked.
+    pub(crate) fn asked_so_far(&self) -> usize {
+        self.calls().iter().filter(|c| c.line == NEXT).count()
+    }
+
     /// When `/event/next` was asked for the `n`th time.
     pub(crate) async fn asked(&self, n: usize) -> Instant {
         let asked = async {

@@ -11,9 +11,13 @@
 )]
 
 mod agent;
+mod cloud;
 mod data;
 mod fake_lambda;
 mod faults;
+mod flushing;
+mod keys;
+mod otlp;
 mod ports;
 mod records;
 mod rules;

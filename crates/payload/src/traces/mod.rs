@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use model::{
-    SamplingPriority, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId, TracerPayload,
-    UnixNanos,
+    Attribute, SamplingPriority, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId,
+    TracerPayload, UnixNanos,
 };
+use protobuf::{Reader, Value, Writer};
 
 use crate::DecodeError;
-use crate::proto::{Reader, Value, Writer};
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +38,7 @@ pub fn encode(payloads: &[TracerPayload]) -> Vec<u8> {
     w.into_bytes()
 }
 
-/// Reads the body of a `/api/v0.2/traces` request. Unknown fields are skipped. Attributes of span events
-/// become text, whatever their type.
+/// Reads the body of a `/api/v0.2/traces` request. Unknown fields are skipped.
 pub fn decode(body: &[u8]) -> Result<Vec<TracerPayload>, DecodeError> {
     let (mut reader, mut payloads) = (Reader::new(body), Vec::new());
     while let Some((number, value)) = reader.field()? {
@@ -108,15 +107,42 @@ pub(crate) fn write_span(w: &mut Writer, span: &Span) {
     }
 }
 
-/// Attributes are written as strings, which is type 0, the default.
 fn write_event(w: &mut Writer, event: &SpanEvent) {
     w.fixed64(1, event.time.as_nanos());
     w.text(2, &event.name);
     for (key, value) in event.attributes.iter() {
         w.message(3, |w| {
             w.text(1, key);
-            w.message(2, |w| w.text(2, value));
+            w.message(2, |w| write_attribute(w, value));
         });
+    }
+}
+
+/// `AttributeAnyValue`, and `AttributeArrayValue`, which is the same without arrays.
+fn write_attribute(w: &mut Writer, value: &Attribute) {
+    match value {
+        // Type 0, the default.
+        Attribute::Text(text) => w.text(2, text),
+        Attribute::Bool(yes) => {
+            w.uint(1, 1);
+            w.uint(3, (*yes).into());
+        }
+        Attribute::Int(n) => {
+            w.uint(1, 2);
+            w.int(4, *n);
+        }
+        Attribute::Double(n) => {
+            w.uint(1, 3);
+            w.double(5, *n);
+        }
+        Attribute::List(all) => {
+            w.uint(1, 4);
+            w.message(6, |w| {
+                for one in all {
+                    w.message(1, |w| write_attribute(w, one));
+                }
+            });
+        }
     }
 }
 
@@ -238,56 +264,67 @@ fn read_event(mut reader: Reader<'_>) -> Result<SpanEvent, DecodeError> {
     Ok(event)
 }
 
-/// `AttributeAnyValue`, and `AttributeArrayValue`, which is the same without arrays.
-fn read_attribute(mut reader: Reader<'_>) -> Result<Text, DecodeError> {
-    let (mut kind, mut values) = (0, [const { Text::Borrowed("") }; 5]);
-    let [string, boolean, int, double, array] = &mut values;
-    (*boolean, *int, *double) = ("false".into(), "0".into(), "0".into());
+/// `AttributeAnyValue`. A type that is not known reads as the empty text.
+fn read_attribute(mut reader: Reader<'_>) -> Result<Attribute, DecodeError> {
+    let (mut scalar, mut list) = (Scalar::default(), Vec::new());
     while let Some((number, value)) = reader.field()? {
         match number {
-            1 => kind = value.uint(),
-            2 => *string = value.text(),
-            3 => *boolean = if value.uint() == 0 { "false" } else { "true" }.into(),
-            4 => *int = value.int().to_string().into(),
-            5 => *double = value.double().to_string().into(),
-            6 => *array = read_array(value.message())?,
-            _ => {}
+            6 => list = read_array(value.message())?,
+            number => scalar.read(number, value),
         }
     }
-    let kind = usize::try_from(kind).unwrap_or(usize::MAX);
-    Ok(values.into_iter().nth(kind).unwrap_or_default())
+    Ok(match scalar.kind {
+        4 => Attribute::List(list),
+        _ => scalar.into_attribute(),
+    })
 }
 
-/// The elements as one text, `[a,b]`. An array's elements are no arrays, so this does not recurse on; what
-/// says that it is one reads as nothing.
-fn read_array(mut reader: Reader<'_>) -> Result<Text, DecodeError> {
+/// An array's elements are no arrays, so this does not recurse on; what says that it is one reads as nothing.
+fn read_array(mut reader: Reader<'_>) -> Result<Vec<Attribute>, DecodeError> {
     let mut all = Vec::new();
     while let Some((number, value)) = reader.field()? {
         if number == 1 {
-            all.push(read_element(value)?);
+            let (mut element, mut scalar) = (value.message(), Scalar::default());
+            while let Some((number, value)) = element.field()? {
+                scalar.read(number, value);
+            }
+            all.push(scalar.into_attribute());
         }
     }
-    Ok(format!("[{}]", all.join(",")).into())
+    Ok(all)
 }
 
-fn read_element(value: Value<'_>) -> Result<Text, DecodeError> {
-    let mut reader = value.message();
-    let (mut kind, mut text) = (0, Text::default());
-    while let Some((number, value)) = reader.field()? {
+/// The fields that `AttributeAnyValue` and `AttributeArrayValue` share: the type says which of them counts.
+#[derive(Default)]
+struct Scalar {
+    kind: u64,
+    text: Text,
+    boolean: bool,
+    int: i64,
+    double: f64,
+}
+
+impl Scalar {
+    fn read(&mut self, number: u32, value: Value<'_>) {
         match number {
-            1 => kind = value.uint(),
-            2 => text = value.text(),
-            3 => text = if value.uint() == 0 { "false" } else { "true" }.into(),
-            4 => text = value.int().to_string().into(),
-            5 => text = value.double().to_string().into(),
+            1 => self.kind = value.uint(),
+            2 => self.text = value.text(),
+            3 => self.boolean = value.uint() != 0,
+            4 => self.int = value.int(),
+            5 => self.double = value.double(),
             _ => {}
         }
     }
-    Ok(match (kind, &*text) {
-        (1, "") => "false".into(),
-        (2 | 3, "") => "0".into(),
-        _ => text,
-    })
+
+    fn into_attribute(self) -> Attribute {
+        match self.kind {
+            0 => Attribute::Text(self.text),
+            1 => Attribute::Bool(self.boolean),
+            2 => Attribute::Int(self.int),
+            3 => Attribute::Double(self.double),
+            _ => Attribute::Text(Text::default()),
+        }
+    }
 }
 
 fn read_tag(tags: &mut Tags<Text>, value: Value<'_>) -> Result<(), DecodeError> {

@@ -20,8 +20,23 @@ fn text(tags: &Tags<Text>) -> HashMap<String, String> {
     map(tags, Text::to_string)
 }
 
-fn attribute(value: &Text) -> pb::AttributeAnyValue {
-    pb::AttributeAnyValue { string_value: value.to_string(), ..Default::default() }
+fn attribute(value: &Attribute) -> pb::AttributeAnyValue {
+    use pb::AttributeAnyValue as Value;
+    match value {
+        Attribute::Text(text) => Value { string_value: text.to_string(), ..Default::default() },
+        Attribute::Bool(yes) => Value { r#type: 1, bool_value: *yes, ..Default::default() },
+        Attribute::Int(n) => Value { r#type: 2, int_value: *n, ..Default::default() },
+        Attribute::Double(n) => Value { r#type: 3, double_value: *n, ..Default::default() },
+        Attribute::List(all) => {
+            let values = all.iter().map(attribute).map(element).collect();
+            Value { r#type: 4, array_value: Some(pb::AttributeArray { values }), ..Default::default() }
+        }
+    }
+}
+
+fn element(value: pb::AttributeAnyValue) -> pb::AttributeArrayValue {
+    let pb::AttributeAnyValue { r#type, string_value, bool_value, int_value, double_value, .. } = value;
+    pb::AttributeArrayValue { r#type, string_value, bool_value, int_value, double_value }
 }
 
 fn pb_span(span: &Span) -> pb::Span {
@@ -169,7 +184,7 @@ fn a_priority_that_is_not_written_is_zero() {
 }
 
 #[test]
-fn attributes_of_any_type_become_text() {
+fn attributes_of_any_type_are_read() {
     use pb::AttributeAnyValue as Value;
     let element = |kind, int_value| pb::AttributeArrayValue { r#type: kind, int_value, ..Default::default() };
     let array =
@@ -192,7 +207,8 @@ fn attributes_of_any_type_become_text() {
         let payload = pb::TracerPayload { chunks: vec![chunk], ..Default::default() };
         let agent = pb::AgentPayload { tracer_payloads: vec![payload], ..Default::default() };
         let read = decode(&agent.encode_to_vec()).unwrap();
-        assert_eq!(read[0].chunks[0].spans[0].events[0].attributes.get(key).unwrap(), want, "{key}");
+        let read = read[0].chunks[0].spans[0].events[0].attributes.get(key).unwrap();
+        assert_eq!(read.to_string(), want, "{key}");
     }
 }
 

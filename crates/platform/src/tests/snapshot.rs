@@ -62,6 +62,7 @@ const INPUTS: &[&str] = &[
     "exit 2 2",
     "exit 99 0",
     "memory 50",
+    "out-of-memory",
     "runtime next",
     "runtime init-error Runtime.Bad",
     "response a",

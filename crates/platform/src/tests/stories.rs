@@ -486,3 +486,33 @@ fn shutting_down_waits_no_longer_than_the_timeout() {
         ",
     );
 }
+
+#[test]
+fn a_function_that_uses_all_memory_is_killed_for_it() {
+    check(
+        Config::new("f"),
+        "
+        > out-of-memory
+        > invoke a
+        subscriptions open
+        initStart init @0
+        spawn 1 runtime
+        > runtime next
+        initRuntimeDone init success @0
+        initReport init success 0ms @0
+        subscriptions closed
+        start a @0
+        reply #3 invocation a until 3000
+        > +7ms
+        > out-of-memory
+        kill 1
+        > out-of-memory
+        > killed 1
+        answer a failure Runtime.OutOfMemory: RequestId: a Error: Runtime exited with error: signal: killed
+        runtimeDone a error 7ms Runtime.OutOfMemory @7
+        subscriptions flush
+        report a error 7ms billed 7ms used 128MB init 0ms Runtime.OutOfMemory @7
+        destroyed
+        ",
+    );
+}

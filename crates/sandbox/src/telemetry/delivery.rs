@@ -17,6 +17,8 @@ use tokio::time::sleep;
 use super::SubscriberId;
 use super::subscription::Destination;
 use crate::driver::Message;
+use crate::faults::Faults;
+use crate::private::Private;
 
 /// Tries per batch, the first included.
 const ATTEMPTS: u32 = 6;
@@ -25,27 +27,57 @@ const BACKOFF: Duration = Duration::from_millis(25);
 /// Longest wait for an answer, not counting time frozen.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a batch was given up, if it was.
-pub(crate) type Outcome = Result<(), String>;
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Delivered,
+    /// It was given up, and why.
+    Failed(String),
+    /// It was lost on purpose.
+    Dropped,
+}
 
-/// Runs until the subscriber is dropped.
-pub(crate) async fn run(
-    id: SubscriberId,
-    destination: Destination,
-    mut batches: mpsc::Receiver<Bytes>,
-    mut frozen: watch::Receiver<bool>,
-    inbox: mpsc::Sender<Message>,
-) {
-    let mut line = Line { destination, open: Open::None };
-    while let Some(batch) = batches.recv().await {
-        let outcome = deliver(&mut line, batch, &mut frozen).await;
-        if inbox.send(Message::Delivered { subscriber: id, outcome }).await.is_err() {
-            return;
+/// What a delivery is made of.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) id: SubscriberId,
+    pub(super) destination: Destination,
+    pub(super) faults: Faults,
+    pub(super) private: Option<Private>,
+    pub(super) frozen: watch::Receiver<bool>,
+    pub(super) inbox: mpsc::Sender<Message>,
+}
+
+impl Delivery {
+    /// Runs until the subscriber is dropped.
+    pub(super) async fn run(self, mut batches: mpsc::Receiver<Bytes>) {
+        let Self { id, destination, faults, private, mut frozen, inbox } = self;
+        let mut line = Line { destination, private, open: Open::None };
+        let mut number = 0;
+        while let Some(batch) = batches.recv().await {
+            number += 1;
+            if !faults.telemetry_delay.is_zero() {
+                sleep(faults.telemetry_delay).await;
+            }
+            let mut outcome = Outcome::Dropped;
+            if !faults.telemetry_drop.has(number) {
+                if faults.telemetry_duplicate.has(number) {
+                    // What becomes of the copy is not told.
+                    let _ = deliver(&mut line, batch.clone(), &mut frozen).await;
+                }
+                outcome = match deliver(&mut line, batch, &mut frozen).await {
+                    Ok(()) => Outcome::Delivered,
+                    Err(why) => Outcome::Failed(why),
+                };
+            }
+            if inbox.send(Message::Delivered { subscriber: id, outcome }).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-async fn deliver(line: &mut Line, batch: Bytes, frozen: &mut watch::Receiver<bool>) -> Outcome {
+async fn deliver(line: &mut Line, batch: Bytes, frozen: &mut watch::Receiver<bool>) -> Result<(), String> {
     let mut pause = BACKOFF;
     let mut attempt = 1;
     loop {
@@ -98,6 +130,7 @@ async fn within<T>(
 /// The connection to a subscriber, kept open.
 struct Line {
     destination: Destination,
+    private: Option<Private>,
     open: Open,
 }
 
@@ -119,7 +152,7 @@ impl Line {
                 let connection = match &mut self.open {
                     Open::Http(connection) if !connection.is_closed() => connection,
                     open => {
-                        *open = Open::Http(connect(*port).await?);
+                        *open = Open::Http(handshaken(dial(self.private.as_ref(), *port).await?).await?);
                         let Open::Http(connection) = open else {
                             return Err(io::ErrorKind::NotConnected.into());
                         };
@@ -144,7 +177,7 @@ impl Line {
                 let stream = match &mut self.open {
                     Open::Tcp(stream) => stream,
                     open => {
-                        *open = Open::Tcp(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await?);
+                        *open = Open::Tcp(dial(self.private.as_ref(), *port).await?);
                         let Open::Tcp(stream) = open else { return Err(io::ErrorKind::NotConnected.into()) };
                         stream
                     }
@@ -155,8 +188,15 @@ impl Line {
     }
 }
 
-async fn connect(port: u16) -> io::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+/// A connection to a port of the sandbox.
+async fn dial(private: Option<&Private>, port: u16) -> io::Result<TcpStream> {
+    match private {
+        Some(private) => private.connect(port).await,
+        None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
+    }
+}
+
+async fn handshaken(stream: TcpStream) -> io::Result<SendRequest<Full<Bytes>>> {
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // Ends when the sender is dropped.

@@ -8,6 +8,9 @@ use model::{Record, Text};
 use serde_json::{Map, Value};
 
 const SCHEMAS: [&str; 3] = ["2022-07-01", "2022-12-13", "2025-01-29"];
+/// The schema that has log lines as text only; the others have JSON lines as objects.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html>
+const TEXT_ONLY: &str = "2022-07-01";
 /// Names of the sandbox itself, for its own processes.
 const HOSTS: [&str; 2] = ["sandbox.localdomain", "sandbox"];
 /// The Runtime API's in Lambda.
@@ -22,6 +25,8 @@ pub(crate) struct Subscription {
     pub(crate) categories: Vec<Category>,
     pub(crate) destination: Destination,
     pub(crate) buffering: Buffering,
+    /// Log lines are always text, as the first schema has them.
+    pub(crate) text_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +82,7 @@ impl Subscription {
             Some(Value::String(version)) if SCHEMAS.contains(&version.as_str()) => {}
             Some(_) => return Err(fault(&format!("/schemaVersion: value must be one of {SCHEMAS:?}"))),
         }
+        let text_only = body.get("schemaVersion").and_then(Value::as_str) == Some(TEXT_ONLY);
         let categories = categories(body.get("types")).map_err(|e| fault(&e))?;
         let buffering = buffering(body.get("buffering")).map_err(|e| fault(&e))?;
         let Some(Value::Object(destination)) = body.get("destination") else {
@@ -99,7 +105,7 @@ impl Subscription {
             Destination::Http { port: RESERVED_PORT, .. } | Destination::Tcp { port: RESERVED_PORT } => {
                 Err(format!("Invalid destination: port {RESERVED_PORT} is reserved"))
             }
-            destination => Ok(Self { categories, destination, buffering }),
+            destination => Ok(Self { categories, destination, buffering, text_only }),
         }
     }
 
@@ -184,10 +190,16 @@ mod tests {
                 path: "/logs?x=1".to_owned(),
             },
             buffering: Buffering { max_items: 1000, max_bytes: 262_144, timeout: Duration::from_millis(25) },
+            text_only: false,
         };
         assert_eq!(got, Ok(expect));
         let tcp = r#"{"schemaVersion":"2025-01-29","types":["extension"],"destination":{"protocol":"TCP","port":99}}"#;
-        assert_eq!(read(tcp).map(|s| s.destination), Ok(Destination::Tcp { port: 99 }));
+        assert_eq!(
+            read(tcp).map(|s| (s.destination, s.text_only)),
+            Ok((Destination::Tcp { port: 99 }, false))
+        );
+        let first = tcp.replace("2025-01-29", "2022-07-01");
+        assert_eq!(read(&first).map(|s| s.text_only), Ok(true));
     }
 
     #[test]

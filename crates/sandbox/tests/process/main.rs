@@ -5,6 +5,8 @@
 
 mod checklist;
 mod events;
+mod faults;
+mod private;
 mod scaling;
 mod streaming;
 
@@ -83,6 +85,7 @@ fn story(lambda: &Lambda) -> Vec<String> {
         What::Line { process, text } => format!("{}: {text}", process.name()),
         What::Invoked { .. } => "invoked".to_owned(),
         What::Answered { function_error, .. } => format!("answered {}", function_error.unwrap_or_default()),
+        What::Asked { process } => format!("asked {}", process.name()),
         What::Event { extension, event } => format!("{event} to {extension}"),
         What::Frozen => "frozen".to_owned(),
         What::Thawed => "thawed".to_owned(),
@@ -90,7 +93,8 @@ fn story(lambda: &Lambda) -> Vec<String> {
         What::DeliveryFailed { reason, .. } => format!("delivery failed: {reason}"),
         What::Destroyed => "destroyed".to_owned(),
     };
-    lambda.timeline().into_iter().map(|e| short(e.what).trim_end().to_owned()).collect()
+    let events = lambda.timeline().into_iter().filter(|e| !matches!(e.what, What::Asked { .. }));
+    events.map(|e| short(e.what).trim_end().to_owned()).collect()
 }
 
 fn kind(record: &Record) -> String {

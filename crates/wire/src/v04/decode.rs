@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use model::{Chunk, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos};
+use model::{Attribute, Chunk, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos};
 use serde_json::Value as Json;
 
 use super::{DecodeError, Decoded};
@@ -71,7 +71,7 @@ pub(crate) struct Fields {
     pub(crate) events: Vec<SpanEvent>,
 }
 
-fn span(reader: &mut Reader<'_>) -> Result<Option<Span>, DecodeError> {
+pub(crate) fn span(reader: &mut Reader<'_>) -> Result<Option<Span>, DecodeError> {
     let mut fields = Fields::default();
     for _ in 0..reader.map()? {
         let Some(key) = reader.key()? else { continue };
@@ -129,7 +129,7 @@ impl Fields {
     }
 }
 
-fn tags(reader: &mut Reader<'_>) -> Result<Tags<Text>, DecodeError> {
+pub(crate) fn tags(reader: &mut Reader<'_>) -> Result<Tags<Text>, DecodeError> {
     let pairs = reader.map()?;
     let mut tags = Tags::with_capacity(trusted(pairs));
     for _ in 0..pairs {
@@ -222,7 +222,7 @@ fn event(reader: &mut Reader<'_>, pairs: u32) -> Result<SpanEvent, DecodeError> 
     Ok(event)
 }
 
-fn attributes(reader: &mut Reader<'_>) -> Result<Tags<Text>, DecodeError> {
+fn attributes(reader: &mut Reader<'_>) -> Result<Tags<Attribute>, DecodeError> {
     let mut tags = Tags::new();
     for _ in 0..reader.map()? {
         let Some(key) = reader.key()? else { continue };
@@ -235,27 +235,39 @@ fn attributes(reader: &mut Reader<'_>) -> Result<Tags<Text>, DecodeError> {
 
 /// A typed attribute: a map with `type` and one `…_value` field. Read by the field rather than by the type;
 /// a bare scalar counts as itself. `None` when there is no value in it.
-fn attribute(reader: &mut Reader<'_>) -> Result<Option<Text>, DecodeError> {
+fn attribute(reader: &mut Reader<'_>) -> Result<Option<Attribute>, DecodeError> {
     let pairs = match reader.value()? {
         Value::Map(pairs) => pairs,
         Value::Array(n) => return array(reader, n).map(Some),
-        scalar => return Ok(scalar.into_scalar_text().map(owned)),
+        value => return Ok(scalar(value)),
     };
     let mut found = None;
     for _ in 0..pairs {
         let Some(key) = reader.key()? else { continue };
         match &*key {
-            "string_value" | "bool_value" | "int_value" | "double_value" => {
-                found = reader.scalar()?.into_scalar_text().map(owned).or(found);
-            }
             "array_value" => found = array_value(reader)?.or(found),
-            _ => reader.skip()?,
+            field => found = typed(field, reader)?.or(found),
         }
     }
     Ok(found)
 }
 
-fn array_value(reader: &mut Reader<'_>) -> Result<Option<Text>, DecodeError> {
+/// The value of a `…_value` field, of the type that the field has: msgpack writers send a whole number as an
+/// integer also where a double is meant.
+fn typed(field: &str, reader: &mut Reader<'_>) -> Result<Option<Attribute>, DecodeError> {
+    let known = ["string_value", "bool_value", "int_value", "double_value"];
+    if !known.contains(&field) {
+        return reader.skip().map(|()| None);
+    }
+    let value = scalar(reader.scalar()?);
+    Ok(match (field, value) {
+        ("double_value", Some(Attribute::Int(n))) => Some(Attribute::Double(n as f64)),
+        ("string_value", Some(value)) => Some(Attribute::Text(value.to_string().into())),
+        (_, value) => value,
+    })
+}
+
+fn array_value(reader: &mut Reader<'_>) -> Result<Option<Attribute>, DecodeError> {
     let mut found = None;
     for _ in 0..reader.map()? {
         let Some(key) = reader.key()? else { continue };
@@ -270,37 +282,41 @@ fn array_value(reader: &mut Reader<'_>) -> Result<Option<Text>, DecodeError> {
     Ok(found)
 }
 
-/// The scalars of an array attribute as one text, `[a,b]`.
-fn array(reader: &mut Reader<'_>, elements: u32) -> Result<Text, DecodeError> {
-    let mut text = String::from("[");
+/// The scalars of an array.
+fn array(reader: &mut Reader<'_>, elements: u32) -> Result<Attribute, DecodeError> {
+    let mut all = Vec::with_capacity(trusted(elements));
     for _ in 0..elements {
         let value = match reader.value()? {
             Value::Map(pairs) => typed_scalar(reader, pairs)?,
             other => {
                 reader.skip_rest(&other)?;
-                other.into_scalar_text().map(owned)
+                scalar(other)
             }
         };
-        let Some(value) = value else { continue };
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&value);
+        all.extend(value);
     }
-    text.push(']');
-    Ok(text.into())
+    Ok(Attribute::List(all))
 }
 
-fn typed_scalar(reader: &mut Reader<'_>, pairs: u32) -> Result<Option<Text>, DecodeError> {
+fn typed_scalar(reader: &mut Reader<'_>, pairs: u32) -> Result<Option<Attribute>, DecodeError> {
     let mut found = None;
     for _ in 0..pairs {
         let Some(key) = reader.key()? else { continue };
-        let value = reader.scalar()?;
-        if key.ends_with("_value") {
-            found = value.into_scalar_text().map(owned).or(found);
-        }
+        found = typed(&key, reader)?.or(found);
     }
     Ok(found)
+}
+
+fn scalar(value: Value<'_>) -> Option<Attribute> {
+    Some(match value {
+        Value::Bool(yes) => Attribute::Bool(yes),
+        Value::Int(n) => Attribute::Int(n),
+        Value::Uint(n) => {
+            i64::try_from(n).map_or_else(|_| Attribute::Text(n.to_string().into()), Attribute::Int)
+        }
+        Value::Float(n) => Attribute::Double(n),
+        other => Attribute::Text(owned(other.into_scalar_text()?)),
+    })
 }
 
 /// The events in a `events` tag. `None` unless it is a JSON list of named events, so that a tag of the
@@ -312,25 +328,38 @@ fn json_events(json: &str) -> Option<Vec<SpanEvent>> {
             let name = event.get("name")?.as_str()?.to_owned().into();
             let time = UnixNanos(event.get("time_unix_nano")?.as_u64()?);
             let attributes = event.get("attributes").and_then(Json::as_object);
-            let attributes = attributes.into_iter().flatten().filter(|(_, value)| !value.is_null());
-            let attributes = attributes.map(|(key, value)| (key.clone(), json_text(value))).collect();
+            let attributes = attributes.into_iter().flatten();
+            let attributes =
+                attributes.filter_map(|(key, value)| Some((key.clone(), json_attribute(value)?))).collect();
             Some(SpanEvent { time, name, attributes })
         })
         .collect()
 }
 
-fn json_text(value: &Json) -> Text {
-    match value {
-        Json::String(text) => text.clone().into(),
-        Json::Array(all) => {
-            let all: Vec<_> = all.iter().map(json_text).collect();
-            format!("[{}]", all.join(",")).into()
-        }
-        other => other.to_string().into(),
-    }
+/// `None` for what an attribute cannot be. A list in a list, or an object, stays JSON text.
+fn json_attribute(value: &Json) -> Option<Attribute> {
+    Some(match value {
+        Json::Null => return None,
+        Json::Array(all) => Attribute::List(all.iter().filter_map(json_scalar).collect()),
+        value => json_scalar(value)?,
+    })
 }
 
-fn text(reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
+fn json_scalar(value: &Json) -> Option<Attribute> {
+    Some(match value {
+        Json::Null => return None,
+        Json::Bool(yes) => Attribute::Bool(*yes),
+        Json::String(text) => Attribute::Text(text.clone().into()),
+        Json::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(n), _) => Attribute::Int(n),
+            (None, Some(x)) if n.is_f64() => Attribute::Double(x),
+            (None, _) => Attribute::Text(n.to_string().into()),
+        },
+        other => Attribute::Text(other.to_string().into()),
+    })
+}
+
+pub(crate) fn text(reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
     Ok(reader.maybe_text()?.map(owned).unwrap_or_default())
 }
 

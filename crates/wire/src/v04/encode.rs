@@ -1,10 +1,10 @@
 //! Spans to v0.4 bytes.
 
-use model::{Chunk, Span, SpanEvent, SpanLink, Tags, Text};
+use model::{Attribute, Chunk, Span, SpanEvent, SpanLink, Tags, Text};
 use rmp::encode::{self, ValueWriteError};
 
 /// What writing into a vector can fail with: nothing, but `rmp` cannot know.
-type Written = Result<(), ValueWriteError>;
+pub(crate) type Written = Result<(), ValueWriteError>;
 
 /// Writes the body of a `/v0.4/traces` request. Trace ids keep their low half only: the high half travels as
 /// the tag `_dd.p.tid`, which whoever makes the spans has to set.
@@ -26,7 +26,7 @@ fn write(body: &mut Vec<u8>, chunks: &[Chunk]) -> Written {
     Ok(())
 }
 
-fn write_span(body: &mut Vec<u8>, span: &Span) -> Written {
+pub(crate) fn write_span(body: &mut Vec<u8>, span: &Span) -> Written {
     let optional = [!span.meta_struct.is_empty(), !span.links.is_empty(), !span.events.is_empty()];
     encode::write_map_len(body, 12 + optional.iter().map(|there| u32::from(*there)).sum::<u32>())?;
     for (key, text) in
@@ -106,16 +106,40 @@ fn write_event(body: &mut Vec<u8>, event: &SpanEvent) -> Written {
     encode::write_map_len(body, len(event.attributes.len()))?;
     for (key, value) in event.attributes.iter() {
         encode::write_str(body, key)?;
-        encode::write_map_len(body, 2)?;
-        encode::write_str(body, "type")?;
-        encode::write_uint(body, 0)?; // a string
-        encode::write_str(body, "string_value")?;
-        encode::write_str(body, value)?;
+        write_attribute(body, value)?;
     }
     Ok(())
 }
 
-fn write_tags(body: &mut Vec<u8>, tags: &Tags<Text>) -> Written {
+/// A map of the type's number and the field that the type has.
+fn write_attribute(body: &mut Vec<u8>, value: &Attribute) -> Written {
+    let (kind, field) = match value {
+        Attribute::Text(_) => (0, "string_value"),
+        Attribute::Bool(_) => (1, "bool_value"),
+        Attribute::Int(_) => (2, "int_value"),
+        Attribute::Double(_) => (3, "double_value"),
+        Attribute::List(_) => (4, "array_value"),
+    };
+    encode::write_map_len(body, 2)?;
+    encode::write_str(body, "type")?;
+    encode::write_uint(body, kind)?;
+    encode::write_str(body, field)?;
+    match value {
+        Attribute::Text(text) => encode::write_str(body, text)?,
+        Attribute::Bool(yes) => encode::write_bool(body, *yes).map_err(ValueWriteError::InvalidDataWrite)?,
+        Attribute::Int(n) => drop(encode::write_sint(body, *n)?),
+        Attribute::Double(n) => encode::write_f64(body, *n)?,
+        Attribute::List(all) => {
+            encode::write_map_len(body, 1)?;
+            encode::write_str(body, "values")?;
+            encode::write_array_len(body, len(all.len()))?;
+            all.iter().try_for_each(|one| write_attribute(body, one))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn write_tags(body: &mut Vec<u8>, tags: &Tags<Text>) -> Written {
     encode::write_map_len(body, len(tags.len()))?;
     tags.iter().try_for_each(|(key, value)| {
         encode::write_str(body, key)?;
@@ -124,6 +148,6 @@ fn write_tags(body: &mut Vec<u8>, tags: &Tags<Text>) -> Written {
 }
 
 /// More than four thousand million elements do not fit in memory.
-fn len(n: usize) -> u32 {
+pub(crate) fn len(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -7,15 +7,16 @@
 mod decode;
 mod encode;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 
 use model::{Chunk, keys};
 
 pub use decode::decode;
-pub(crate) use decode::{Fields, owned, trusted};
+pub(crate) use decode::{Fields, owned, span, tags, text, trusted};
 pub use encode::encode;
+pub(crate) use encode::{Written, len, write_span, write_tags};
 
 /// What a request body held.
 #[derive(Clone, Debug, PartialEq, Default)]

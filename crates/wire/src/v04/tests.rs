@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Chunk, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos};
+use model::{Attribute, Chunk, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -46,8 +46,19 @@ fn link() -> impl Strategy<Value = SpanLink> {
     })
 }
 
+fn attribute() -> impl Strategy<Value = Attribute> {
+    let number = proptest::num::f64::NORMAL | proptest::num::f64::ZERO;
+    let scalar = prop_oneof![
+        text().prop_map(Attribute::Text),
+        any::<bool>().prop_map(Attribute::Bool),
+        any::<i64>().prop_map(Attribute::Int),
+        number.prop_map(Attribute::Double),
+    ];
+    prop_oneof![scalar.clone(), vec(scalar, 0..3).prop_map(Attribute::List)]
+}
+
 fn event() -> impl Strategy<Value = SpanEvent> {
-    (any::<u64>(), text(), tags(text())).prop_map(|(time, name, attributes)| SpanEvent {
+    (any::<u64>(), text(), tags(attribute())).prop_map(|(time, name, attributes)| SpanEvent {
         time: UnixNanos(time),
         name,
         attributes,
@@ -83,12 +94,12 @@ fn span() -> impl Strategy<Value = Span> {
     )
 }
 
-fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
+pub(crate) fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     vec(vec(span(), 1..4).prop_map(|spans| Chunk { spans }), 0..4)
 }
 
 /// Any msgpack value, three levels deep.
-fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Nil),
         any::<bool>().prop_map(Value::from),
@@ -131,13 +142,13 @@ const FIELDS: [&str; 15] = [
     "span_events",
 ];
 
-fn bytes(value: &Value) -> Vec<u8> {
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     rmpv::encode::write_value(&mut out, value).unwrap();
     out
 }
 
-fn map(pairs: &[(&str, Value)]) -> Value {
+pub(crate) fn map(pairs: &[(&str, Value)]) -> Value {
     Value::Map(pairs.iter().map(|(key, value)| (Value::from(*key), value.clone())).collect())
 }
 
@@ -338,6 +349,8 @@ fn events_of_either_form() {
         ("i", typed(2, "int_value", Value::from(-3))),
         ("d", typed(3, "double_value", Value::from(2.5))),
         ("a", typed(4, "array_value", map(&[("values", list(&elements))]))),
+        ("w", typed(3, "double_value", Value::from(2))),
+        ("t", typed(0, "string_value", Value::from(5))),
         ("empty", map(&[])),
         ("bare", Value::from("word")),
     ]);
@@ -352,13 +365,19 @@ fn events_of_either_form() {
     let meta = map(&[("events", Value::from(json)), ("k", Value::from("v"))]);
     let span = decoded(&one(&[("span_events", native), ("meta", meta)]));
     let text = |event: &SpanEvent| {
-        let attributes: Vec<_> = event.attributes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let attributes: Vec<_> = event.attributes.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+        let attributes: Vec<_> = attributes.iter().map(|text| text.replace('"', "")).collect();
         format!("{} {} {}", event.time.as_nanos(), event.name, attributes.join(" "))
     };
     let events: Vec<_> = span.events.iter().map(text).collect();
     assert_eq!(
         events,
-        ["5 boom s=text b=true i=-3 d=2.5 a=[a,-4] bare=word", "9 late k=v l=[a,2] n=1.5 t=true", "10 bare "]
+        [
+            "5 boom s=Text(text) b=Bool(true) i=Int(-3) d=Double(2.5) a=List([Text(a), Int(-4)]) w=Double(2.0) \
+             t=Text(5) bare=Text(word)",
+            "9 late k=Text(v) l=List([Text(a), Int(2)]) n=Double(1.5) t=Bool(true)",
+            "10 bare "
+        ]
     );
     assert_eq!(span.meta.len(), 1);
 }

@@ -1,0 +1,113 @@
+// Invocations as Lambda saw them, newest first: live.
+
+import { data, onChange, spanOfRequest } from "./data.js";
+import { finder, h, oncePerFrame, pairs, say } from "./dom.js";
+import { item, matcher } from "./filter.js";
+import { List } from "./list.js";
+import { go, link, open, place } from "./place.js";
+import { clock, count, millis, number } from "./units.js";
+
+const narrow = () => matchMedia("(max-width: 720px)").matches;
+
+export function mount(root) {
+  const q = finder("Search invocations: words, status:error, >100ms", place().q || "", (text) => go({ q: text }, { replace: true }));
+  const only = h("select", { "aria-label": "Function", onchange: () => go({ f: only.value }, { replace: true }) });
+  const told = h("span.soft.hits", { role: "status" });
+  const list = new List({
+    label: "Invocations, newest first", height: () => (narrow() ? 64 : 36), key: (one) => one.request_id, row: invocationRow,
+    pick: (one) => go({ id: one.request_id }, { replace: true }), open: (one) => (place().id === one.request_id && opened === one.request_id ? follow(one) : choose(one)),
+    press: (event, one) => event.key === "Enter" && follow(one),
+  });
+  let opened = null;
+  const head = h("div.ihead", { "aria-hidden": true }, ["", "Time", "Function", "Status", "Start", "Duration", "Billed", "Memory", "Request"].map((name) => h("span", null, name)));
+  const side = h("section.side", { "aria-label": "Invocation", tabindex: -1, hidden: true });
+  const empty = h("p.empty", { hidden: true });
+  const sums = h("dl.sums", { "aria-label": "All of them together" });
+  const table = h("div.card.grow.stage.itable", null, head, list.element);
+  root.append(h("section.middle", { "aria-label": "Invocations" }, sums, h("div.tools", null, q, only, told), table, empty), side);
+
+  function choose(one) {
+    opened = one.request_id;
+    go({ id: one.request_id }, { replace: true });
+  }
+  function follow(one) {
+    const found = spanOfRequest(one.request_id);
+    if (found) open({ view: "traces", ...found });
+    else say("No trace of it has arrived yet");
+    return true;
+  }
+
+  function updateNow() {
+    if (!data.run) return;
+    const at = place();
+    const all = data.run.invocations;
+    const wanted = matcher(at.q);
+    const shown = all.filter((one) => (!at.f || one.function === at.f) && (!wanted || wanted(fieldsOf(one)))).reverse();
+    if (document.activeElement !== q) q.value = at.q || "";
+    const names = ["", ...data.run.functions];
+    if (only.options.length !== names.length) only.replaceChildren(...names.map((name) => h("option", { value: name }, name || "every function")));
+    only.value = names.includes(at.f) ? at.f : "";
+    drawSums(sums, all);
+    told.textContent = shown.length === all.length ? count(all.length, "invocation") : `${shown.length} of ${count(all.length, "invocation")}`;
+    list.set(shown);
+    list.choose(at.id || null, false);
+    drawSide(side, all.find((one) => one.request_id === at.id));
+    table.hidden = sums.hidden = !all.length;
+    empty.hidden = all.length > 0;
+    empty.replaceChildren(data.run.functions.length ? h("span", null, "Nothing has been invoked yet.") : h("span", null, "There is no local Lambda here: what arrives is under ", h("a", { href: link({ view: "traces" }) }, "Traces"), "."));
+    root.dataset.painted = `invocations ${shown.length}`;
+  }
+  const update = oncePerFrame(updateNow);
+  const stop = onChange(update);
+  const escape = () => {
+    const at = place();
+    if (at.id) go({ id: null }, { replace: true });
+    else if (at.q) { q.value = ""; go({ q: null }, { replace: true }); } else return false;
+    return true;
+  };
+  return { update, escape, unmount: stop };
+}
+
+function drawSums(sums, all) {
+  const done = all.filter((one) => one.duration_ms !== null).map((one) => one.duration_ms).sort((a, b) => a - b);
+  const share = (part) => done[Math.min(done.length - 1, Math.floor(done.length * part))];
+  const add = (of) => all.reduce((sum, one) => sum + (of(one) || 0), 0);
+  const figures = [
+    ["Invocations", number(all.length)], ["Failed", add((one) => !["success", "running"].includes(one.status))],
+    ["Cold starts", add((one) => one.cold)], ["Median", done.length ? millis(share(0.5)) : "–"], ["p95", done.length ? millis(share(0.95)) : "–"],
+    ["Billed", millis(add((one) => one.billed_ms))],
+  ];
+  sums.replaceChildren(...figures.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, String(value)))));
+}
+
+function fieldsOf(one) {
+  const fields = { function: one.function, status: one.status, request_id: one.request_id, sandbox: one.sandbox, start: one.cold ? "cold" : "warm", error: one.error_type || one.function_error || "" };
+  return item(fields, one.duration_ms === null ? undefined : one.duration_ms * 1e6);
+}
+
+const memory = (one) => (one.memory_mb === null ? "–" : `${one.memory_mb}${one.memory_size_mb ? ` / ${one.memory_size_mb}` : ""} MB`);
+const startTag = (one) => (one.cold ? h("span.tag.cold", { title: one.init_ms === null ? "a new environment" : `initialised in ${millis(one.init_ms)}` }, one.init_ms === null ? "cold" : `cold ${millis(one.init_ms)}`) : h("span.tag", null, "warm"));
+const statusTag = (one) => h(`span.tag.${one.status}`, null, one.status);
+
+function invocationRow(one, _, chosen) {
+  const duration = millis(one.duration_ms);
+  return h(`div.invocation${chosen ? ".chosen" : ""}`, { "aria-label": `${one.function}, ${one.status}, ${one.cold ? "cold" : "warm"}, ${duration}`, title: `request ${one.request_id}` },
+    h(`span.dot.${one.status}`, { "aria-hidden": true }), h("span.num.when", null, clock(one.time)), h("b.cut.fn", null, one.function), h("span.st", null, statusTag(one)), h("span.cw", null, startTag(one)),
+    h("span.num.du", null, duration), h("span.num.bi", null, one.billed_ms === null ? "–" : `${one.billed_ms} ms`), h("span.num.me", null, memory(one)), h("code.cut.soft.id", null, one.request_id));
+}
+
+function drawSide(side, one) {
+  side.hidden = !one;
+  if (!one) return side.replaceChildren();
+  const found = spanOfRequest(one.request_id);
+  const logs = link({ view: "logs", q: `request_id:${one.request_id}` });
+  const facts = [["status", statusTag(one)], ["start", startTag(one)], ["duration", millis(one.duration_ms)], ["billed", one.billed_ms === null ? "–" : `${one.billed_ms} ms`], ["memory", memory(one)], ["at", one.time], ["request id", one.request_id], ["environment", one.sandbox]];
+  const error = one.error_type || one.function_error;
+  side.replaceChildren(
+    h("div.sidehead", null, h("h2", null, one.function), h("button.tool.close", { type: "button", "aria-label": "Close the invocation", onclick: () => go({ id: null }, { replace: true }) }, "×")),
+    h("p.sub", null, `invocation ${clock(one.time)}`), error ? h("div.alarm", null, h("p", null, error)) : "",
+    h("h3", null, "Go to"),
+    found ? h("a.jump.strong", { href: link({ view: "traces", ...found }) }, "⌁ its trace") : h("p.soft", null, "No trace of it has arrived."),
+    h("a.jump", { href: logs }, "≡ its log lines"), h("a.jump", { href: link({ view: "sandboxes", id: one.sandbox, cycle: one.request_id }) }, "▭ its place on the timeline of the sandbox"),
+    h("h3", null, "Figures"), pairs(facts));
+}

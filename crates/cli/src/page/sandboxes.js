@@ -1,0 +1,136 @@
+// The timeline of a sandbox, cycle by cycle: who worked when, who had to wait for whom, what was billed, and how long
+// all of it was frozen between.
+
+import { ask, data, onChange } from "./data.js";
+import { at as put, h, oncePerFrame } from "./dom.js";
+import { List } from "./list.js";
+import { go, link, place } from "./place.js";
+import { clockOf, count, duration, millis, ticks } from "./units.js";
+
+const KINDS = { init: "Initialisation", invoke: "Invocation", shutdown: "Shutdown", thawed: "Thawed" };
+const WORDS = { init: "initialises", work: "works", flush: "sends what it has", shutdown: "shuts down" };
+
+export function mount(root) {
+  const list = new List({
+    label: "Sandboxes", height: () => 52, key: (one) => one.id, row: sandboxRow,
+    pick: (one) => go({ id: one.id, cycle: null }, { replace: true }), open: (one) => go({ id: one.id, cycle: null }),
+  });
+  const head = h("div.head");
+  const legend = h("div.legend", { "aria-label": "Colours" }, [["init", "initialises"], ["work", "works on the invocation"], ["flush", "goes on after the function is done"], ["shutdown", "shuts down"], ["wait", "waits for the others"], ["billed", "billed"]].map(([kind, text]) => h("span", null, h(`i.k-${kind}`), text)));
+  const cycles = h("div.cycles");
+  const empty = h("p.empty", { hidden: true }, "No sandbox has been started.");
+  const middle = h("section.middle.scroll", { "aria-label": "Timeline of the sandbox", tabindex: 0 }, head, legend, cycles);
+  root.append(h("aside", { "aria-label": "Sandboxes" }, h("h2", null, "Sandboxes"), list.element), middle, empty);
+  let [all, drawn, shown] = [[], null, null];
+
+  async function updateNow() {
+    const wanted = data.runs;
+    if (drawn !== wanted) {
+      all = await ask("/local/sandboxes").catch(() => all);
+      drawn = wanted;
+    }
+    const at = place();
+    if (at.view !== "sandboxes") return;
+    list.set([...all].reverse());
+    const id = at.id || all.at(-1)?.id;
+    list.choose(id, false);
+    empty.hidden = all.length > 0;
+    middle.hidden = !id;
+    if (!id) return void (root.dataset.painted = "sandboxes");
+    const one = await ask(`/local/sandboxes/${encodeURIComponent(id)}`).catch(() => null);
+    if (place().view !== "sandboxes") return;
+    if (!one) {
+      root.dataset.painted = "sandboxes";
+      cycles.replaceChildren();
+      return head.replaceChildren(h("h2", null, "This sandbox is not remembered"));
+    }
+    head.replaceChildren(h("h2", null, one.function), h(`span.tag.${one.state}`, null, one.state), h("span.soft", null, count(one.invocations, "invocation")), h("span.soft", null, `began ${clockOf(one.start_ns)}`), h("code.soft.cut", { title: "the environment's id" }, one.id));
+    cycles.replaceChildren(...(one.forgotten ? [h("p.soft", null, `${count(one.forgotten, "older cycle")} not shown`)] : []), ...one.cycles.flatMap((cycle) => [cycleCard(one, cycle, at.cycle), freeze(one, cycle)]).filter(Boolean));
+    if (at.cycle && shown !== `${id} ${at.cycle}`) cycles.querySelector(".cycle.chosen")?.scrollIntoView({ block: "center" });
+    shown = `${id} ${at.cycle}`;
+    root.dataset.painted = `sandboxes ${one.cycles.length}`;
+  }
+  const update = oncePerFrame(updateNow);
+  const stop = onChange((what) => what === "run" && update());
+  return { update, unmount: stop };
+}
+
+function sandboxRow(one, _, chosen) {
+  return h(`div.item${chosen ? ".chosen" : ""}`, { title: one.id }, h(`span.dot.${one.state}`, { role: "img", "aria-label": one.state }), h("span.name.cut", null, one.function), h("span.num.soft", null, one.state),
+    h("span.more.cut", null, `${clockOf(one.start_ns).slice(0, 8)} · ${count(one.invocations, "invocation")}`));
+}
+
+function freeze(one, cycle) {
+  if (!cycle.frozen) return null;
+  const length = cycle.thawed === null ? null : cycle.thawed - cycle.to;
+  return h("p.freeze", null, length === null ? (one.state === "gone" ? "❄ frozen until its end" : "❄ frozen until the next event") : `❄ frozen for ${duration(length)}: nothing runs, nothing is billed`);
+}
+
+/** What an extension does after the runtime is done is sending. */
+function split(lane, cycle) {
+  if (!lane.extension || cycle.kind !== "invoke" || cycle.runtime_done === null) return lane.bars;
+  return lane.bars.flatMap((bar) => {
+    const [done, to] = [cycle.runtime_done, bar.to ?? Infinity];
+    if (bar.what !== "work" || to <= done) return [bar];
+    if (bar.from >= done) return [{ ...bar, what: "flush" }];
+    return [{ ...bar, to: done }, { ...bar, what: "flush", from: done }];
+  });
+}
+
+function cycleCard(one, cycle, wanted) {
+  const end = cycle.to ?? one.last;
+  const length = Math.max(end - cycle.from, 1);
+  const share = (ns) => Math.min(Math.max((ns - cycle.from) / length, 0), 1);
+  const bar = (kind, from, to, title) => put(h(`span.bar.k-${kind}`, { title }), share(from), Math.max(share(to) - share(from), 0));
+  const lanes = cycle.lanes.filter((lane) => lane.bars.length || cycle.marks.some((mark) => mark.process === lane.process));
+  const rows = lanes.map((lane) => {
+    const track = h("div.track");
+    const bars = split(lane, cycle);
+    const busy = bars.at(-1)?.to ?? end;
+    if (bars.length && cycle.kind !== "shutdown" && busy < end) track.append(bar("wait", busy, end, `${lane.process} waits ${duration(end - busy)} for the others`));
+    for (const each of bars) track.append(bar(each.what, each.from, each.to ?? end, `${lane.process} ${WORDS[each.what]} for ${duration((each.to ?? end) - each.from)}`));
+    for (const mark of cycle.marks) if (mark.process === lane.process) track.append(put(h("i.mark", { title: `+${duration(mark.at - cycle.from)} ${mark.text}` }), share(mark.at)));
+    return h("div.lane", null, h("span.cut", { title: lane.process }, lane.process), track, h("span.num.soft", null, bars.length ? duration(bars.reduce((sum, each) => sum + (each.to ?? end) - each.from, 0)) : ""));
+  });
+  const platform = h("div.track");
+  if (cycle.answered !== null) platform.append(put(h("i.mark.answer", { title: `the caller has its answer at +${duration(cycle.answered - cycle.from)}` }), share(cycle.answered)));
+  for (const mark of cycle.marks) if (mark.process === null) platform.append(put(h("i.mark", { title: mark.text }), share(mark.at)));
+  const billed = billedOf(one, cycle);
+  if (billed) platform.append(bar("billed", billed.from, billed.from + billed.ms * 1e6, `billed: ${millis(billed.ms)}`));
+  rows.push(h("div.lane", null, h("span.cut", null, "billed"), platform, h("span.num.soft", null, billed ? millis(billed.ms) : "")));
+  const axis = h("div.track.axis", { "aria-hidden": true });
+  for (const tick of ticks(0, length, 5)) if (tick / length < 0.95) axis.append(put(h("span", null, duration(tick)), tick / length));
+  const chosen = wanted && cycle.request_id === wanted;
+  const title = [h("b", null, KINDS[cycle.kind]), cycle.request_id ? h("a", { href: link({ view: "invocations", id: cycle.request_id }) }, h("code.cut", null, cycle.request_id)) : null];
+  const status = cycle.status && cycle.kind !== "shutdown" ? h(`span.tag.${cycle.status}`, null, cycle.status) : null;
+  return h(`article.card.cycle${chosen ? ".chosen" : ""}`, { "aria-label": `${KINDS[cycle.kind]} ${cycle.request_id || ""}` },
+    h("div.chead", null, title, status, cycle.error_type ? h("span.bad", null, cycle.error_type) : null, h("b.big", null, duration(length)), cycle.billed_ms !== null ? h("span.soft", null, `billed ${cycle.billed_ms} ms${cycle.init_ms ? `, of which ${millis(cycle.init_ms)} to initialise` : ""}`) : null),
+    h("div.lanes", { "aria-hidden": true }, h("div.lane", null, h("span"), axis, h("span")), rows), h("p.story", null, story(one, cycle, end)),
+    cycle.marks.length ? h("details", null, h("summary", null, count(cycle.marks.length, "event")), h("ul.marks", null, cycle.marks.map((mark) => h("li", null, h("time", null, `+${duration(mark.at - cycle.from)}`), ` ${mark.process || "Lambda"}: ${mark.text}`)))) : null);
+}
+
+/** The initialisation is billed with the first invocation. */
+function billedOf(one, cycle) {
+  if (cycle.kind === "invoke" && cycle.billed_ms !== null) return { from: cycle.started ?? cycle.from, ms: cycle.duration_ms };
+  if (cycle.kind !== "init") return null;
+  const first = one.cycles.find((other) => other.kind === "invoke" && other.from >= cycle.from);
+  return first?.init_ms ? { from: cycle.from, ms: first.init_ms } : null;
+}
+
+/** Who was waiting for whom, in words: what the picture shows. */
+function story(one, cycle, end) {
+  const ends = cycle.lanes.filter((lane) => lane.bars.length).map((lane) => ({ name: lane.extension ? lane.process : "the function", extension: lane.extension, to: lane.bars.at(-1).to }));
+  const since = (ns) => duration(ns - cycle.from);
+  if (!ends.length) return "";
+  const late = ends.reduce((a, b) => ((a.to ?? Infinity) >= (b.to ?? Infinity) ? a : b));
+  const others = ends.filter((other) => other !== late && other.to !== null && end - other.to > 1e5).map((other) => `${other.name} waited ${duration((late.to ?? end) - other.to)}`);
+  if (cycle.kind === "shutdown") return sentence(`the end took ${since(end)}; ${late.name} was the last to go.`);
+  if (late.to === null && cycle.to === null) return sentence(`${late.name} is still at work.`);
+  const waited = others.length ? ` ${sentence(others.join(", "))} for it.` : "";
+  if (cycle.kind !== "invoke") return `Ready after ${since(late.to ?? end)}: ${late.name} was the last.${waited}`;
+  const answered = cycle.answered === null ? "" : `The caller had its answer after ${since(cycle.answered)}. `;
+  if (!late.extension || cycle.runtime_done === null) return `${answered}${sentence(late.name)} was the last to be done, after ${since(late.to ?? end)}.${waited}`;
+  return `${answered}The function was done after ${since(cycle.runtime_done)}; ${late.name} went on for ${duration((late.to ?? end) - cycle.runtime_done)}, and Lambda could not freeze before.${waited}`;
+}
+
+const sentence = (text) => text.replace(/^the /, "The ");

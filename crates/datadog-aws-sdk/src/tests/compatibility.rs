@@ -1,0 +1,157 @@
+//! The page of what is compatible with what: made from the table of injections, and from the tests that prove it. Every
+//! test that it names is there, and every injection has one.
+
+use std::path::Path;
+
+use crate::inject::INJECTIONS;
+
+/// A test on real parts, and what it proves: the operation, who reads it and as what.
+const TESTS: &[(&str, &str, &str)] = &[
+    ("SQS SendMessage", "sqs_send_message", "boto3 receives it; a function's event"),
+    ("SQS SendMessageBatch", "sqs_send_message_batch", "boto3 receives all ten; a function's event of each"),
+    (
+        "SQS ReceiveMessage",
+        "sqs_receive_message",
+        "the SDK receives it: links of the poll, the parent of the work",
+    ),
+    ("SNS Publish", "sns_publish", "SNS to a function; SNS to SQS to a function"),
+    ("SNS Publish", "sns_publish_raw", "SNS to SQS to a function, raw delivery"),
+    ("SNS PublishBatch", "sns_publish_batch", "SNS to a function, of each entry"),
+    (
+        "EventBridge PutEvents",
+        "eventbridge_put_events",
+        "EventBridge to a function; EventBridge to SQS to a function",
+    ),
+    ("Kinesis PutRecord", "kinesis_put_record", "boto3 reads the stream; a function's event"),
+    ("Kinesis PutRecords", "kinesis_put_records", "boto3 reads the stream; a function's event of each"),
+    ("Lambda Invoke", "lambda_invoke", "AWS's runtime client's context of a function"),
+    (
+        "Lambda InvokeWithResponseStream",
+        "lambda_invoke_with_response_stream",
+        "AWS's runtime client's context of a function",
+    ),
+    (
+        "SFN StartExecution",
+        "step_functions_start_execution",
+        "the context object of a task: `Execution.Input`",
+    ),
+    ("SFN StartExecution", "step_functions_named_executions_stay", "started twice, it is the same execution"),
+    (
+        "SFN StartSyncExecution",
+        "step_functions_start_sync_execution",
+        "the context object of a task: `Execution.Input`",
+    ),
+];
+
+/// Writes that are linked to: the operation, where the other side reads it, who agrees, and the test.
+const POINTERS: &[(&str, &str, &str, &str)] = &[
+    ("S3 PutObject", "S3's notification", "Rust, Python", "s3_put_object"),
+    ("S3 PutObject, a key with escapes", "S3's notification", "Rust", "s3_put_object_escaped_key"),
+    ("S3 CopyObject", "S3's notification", "Rust, Python", "s3_copy_object"),
+    ("S3 CompleteMultipartUpload", "S3's notification", "Rust, Python", "s3_complete_multipart_upload"),
+    ("DynamoDB PutItem, UpdateItem, DeleteItem", "the table's stream", "Rust, Python", "dynamodb_items"),
+    ("DynamoDB BatchWriteItem", "the table's stream", "Rust, Python", "dynamodb_batch_write_item"),
+    ("DynamoDB TransactWriteItems", "the table's stream", "Rust, Python", "dynamodb_transact_write_items"),
+    ("DynamoDB, binary keys", "the table's stream", "Rust", "dynamodb_binary_keys"),
+];
+
+/// What boto3 with Datadog's tracer sends.
+const FROM_PYTHON: &[(&str, &str)] = &[
+    ("SQS to a function, and to a service that polls", "python_sqs_to_rust"),
+    ("SNS to SQS to a function", "python_sns_to_rust"),
+    ("EventBridge to SQS to a function", "python_eventbridge_to_rust"),
+    ("Kinesis to a function", "python_kinesis_to_rust"),
+];
+
+const HEAD: &str = "# Compatibility of the AWS SDK interceptor
+
+<!-- Made by crates/datadog-aws-sdk/src/tests/compatibility.rs from the code. To change it, change that, and run
+     UPDATE_DOCS=1 cargo test -p datadog-aws-sdk --lib -->
+
+Each row is a test in `crates/aws-sdk-checks` that runs with `cargo xtask test --only real`: the AWS SDK for Rust with the
+interceptor sends to moto's AWS API server; boto3 reads what arrived. Of that the event is made that Lambda would make,
+and read by `trigger`, which the library and the extension use, and by Datadog's library for Python. Both have to find
+the ids of the call's span. moto neither runs functions without Docker nor express workflows: those two calls go to a
+listener, and what it got is read in the same way.
+
+## What calls tell
+
+| Operation | Where | Read by Rust and Python as | Test |
+|---|---|---|---|
+";
+
+const POINTERS_HEAD: &str = "
+## What calls link to
+
+A call that writes an object or an item links to it, as does the function that is invoked by it: the hashes are the same.
+
+| Operation | The other side | The same hash | Test |
+|---|---|---|---|
+";
+
+const FROM_PYTHON_HEAD: &str = "
+## Messages of Datadog's tracer for Python
+
+Sent by boto3 with `ddtrace`, they continue in Rust.
+
+| Way | Test |
+|---|---|
+";
+
+const DIFFERENCES: &str = "
+## Where Datadog's own differ
+
+| Where | Datadog's tracers | Here | Why |
+|---|---|---|---|
+| JSON that a member is added to | parsed and written anew (Python, Node), or spliced after the first brace (Go) | the text stays, but for the member | numbers, escapes and order are the user's; `{}` and trailing space are JSON too |
+| Sizes | of the message before, or none | after, of each entry and of the batch, by the service's own limit | a call must not fail because of it |
+| No room for the whole context | nothing | the ids alone, if there is room for them | baggage may be long |
+| Named executions of Step Functions | the input is changed | left alone | starting one again with the same input is no error, with another it is |
+| An SNS message with ten attributes | an eleventh | left alone | raw delivery loses messages with more than ten |
+| `_datadog` that is the user's own, no object | replaced | left alone | it is not ours |
+| Items that are put into DynamoDB | need the table's keys set | learnt as well, from calls that name a key or describe the table | nothing to set |
+| A table or stream given as ARN | the ARN is the name, or none | reduced to the name | pointers and tags are to agree |
+| Buckets in span pointers | Go: the first label of the host | host or path, as the request was sent | path-style and endpoints of one's own |
+";
+
+#[test]
+fn the_page_is_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut tests = String::new();
+    // The published crate comes without them.
+    let Ok(folder) = std::fs::read_dir(root.join("crates/aws-sdk-checks/tests/real")) else { return };
+    for entry in folder {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            tests.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+    let named = |test: &str| {
+        assert!(tests.contains(&format!("fn {test}(")), "there is no test {test}");
+        format!("`{test}`")
+    };
+    let mut page = HEAD.to_owned();
+    for injection in INJECTIONS {
+        let operation = format!("{} {}", injection.service, injection.operation);
+        let of: Vec<_> = TESTS.iter().filter(|(of, ..)| *of == operation).collect();
+        assert!(!of.is_empty(), "{operation} has no test on real parts");
+        for (_, test, read) in of {
+            page.push_str(&format!("| {operation} | {} | {read} | {} |\n", injection.place, named(test)));
+        }
+    }
+    page.push_str(POINTERS_HEAD);
+    for (operation, side, who, test) in POINTERS {
+        page.push_str(&format!("| {operation} | {side} | {who} | {} |\n", named(test)));
+    }
+    page.push_str(FROM_PYTHON_HEAD);
+    for (way, test) in FROM_PYTHON {
+        page.push_str(&format!("| {way} | {} |\n", named(test)));
+    }
+    page.push_str(DIFFERENCES);
+    let path = root.join("docs/compatibility-aws-sdk.md");
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(&*page) {
+        let update = "stale: UPDATE_DOCS=1 cargo test -p datadog-aws-sdk --lib";
+        assert!(std::env::var_os("UPDATE_DOCS").is_some(), "{update}");
+        std::fs::write(&path, page).unwrap();
+    }
+}

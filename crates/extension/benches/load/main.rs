@@ -1,0 +1,292 @@
+//! What the extension costs under load: spans a second, answers' latencies, processor time and memory. The
+//! real binary, clients and an intake that says yes to everything, all on the same cores: figures are for
+//! comparing on one machine, and the load itself takes a part of it. `cargo xtask bench` runs this.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark"
+)]
+#![allow(dead_code, reason = "shared with the process tests, which use all of it")]
+
+#[path = "../../tests/process/agent.rs"]
+mod agent;
+#[path = "../../tests/process/fake_lambda.rs"]
+mod fake_lambda;
+#[path = "../../tests/process/ports.rs"]
+mod ports;
+#[path = "../../tests/process/records.rs"]
+mod records;
+mod yes;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use agent::Agent;
+use fake_lambda::FakeLambda;
+use model::{Chunk, Span, SpanId, TraceId, UnixNanos};
+use records::{delivery, log, report, runtime_done, start};
+use yes::Yes;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const REQUESTS: u64 = 2000;
+const SPANS: u64 = 100;
+const INVOCATIONS: u64 = 10_000;
+const DATAGRAMS: u64 = 200_000;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() {
+    // `cargo bench` adds flags of its own.
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only));
+    if wanted("traces") {
+        traces(1).await;
+        traces(4).await;
+    }
+    if wanted("datagrams") {
+        datagrams(None).await;
+        datagrams(Some(50_000)).await;
+    }
+    if wanted("invocations") {
+        invocations().await;
+    }
+}
+
+/// An extension that sends to an intake that says yes, ready.
+async fn started() -> (FakeLambda, Yes, Agent) {
+    let (lambda, yes) = (FakeLambda::start().await, Yes::start().await);
+    let agent = Agent::start(&lambda, &to(&yes.url));
+    lambda.asked(1).await;
+    (lambda, yes, agent)
+}
+
+fn to(url: &str) -> [(&'static str, &str); 3] {
+    [("DD_DD_URL", url), ("DD_APM_DD_URL", url), ("DD_LOGS_CONFIG_LOGS_DD_URL", url)]
+}
+
+/// Requests of 100 spans on some connections, then the flush, with calls of others beside it.
+async fn traces(connections: u64) {
+    let (lambda, yes, agent) = started().await;
+    let (port, lifecycle) = (agent.ports.traces, agent.ports.lifecycle);
+    lambda.invoke("r-1", MINUTE);
+    agent.telemetry(&delivery(&[start("r-1")])).await;
+    let bodies: Vec<Vec<Vec<u8>>> = (0..connections)
+        .map(|c| (c * REQUESTS / connections..(c + 1) * REQUESTS / connections).map(body).collect())
+        .collect();
+    let bytes: usize = bodies.iter().flatten().map(Vec::len).sum();
+    let begun = Instant::now();
+    let clients: Vec<_> = bodies
+        .into_iter()
+        .map(|bodies| {
+            std::thread::spawn(move || {
+                let mut client = Client::new(port);
+                bodies.iter().map(|body| client.call("PUT", "/v0.4/traces", body)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let answered = tokio::task::spawn_blocking(move || {
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut latencies = answered.await.unwrap();
+    let took = begun.elapsed();
+    let taken_in = agent.used();
+    println!("traces, {connections} connection(s): {REQUESTS} requests of {SPANS} spans, {} MB", bytes >> 20);
+    println!(
+        "  {:.0} spans/s; answers {}",
+        (REQUESTS * SPANS) as f64 / took.as_secs_f64(),
+        spread(&mut latencies)
+    );
+    println!("  resident {}, at most {}", megabytes(&agent, "VmRSS"), megabytes(&agent, "VmHWM"));
+    agent.telemetry(&delivery(&[runtime_done("r-1")])).await;
+    let during = tokio::task::spawn_blocking(move || {
+        let (mut traces, mut calls) = (Client::new(port), Client::new(lifecycle));
+        let small = body(REQUESTS + 1);
+        (0..200)
+            .map(|_| {
+                (
+                    traces.call("PUT", "/v0.4/traces", &small),
+                    calls.call("POST", "/lambda/start-invocation", b"{}"),
+                )
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>()
+    });
+    let (mut puts, mut starts) = during.await.unwrap();
+    println!("  while it is sent: traces {}; start-invocation {}", spread(&mut puts), spread(&mut starts));
+    lambda.asked(2).await;
+    println!(
+        "  CPU: {taken_in:?} until all was taken in, {:?} until all was sent; {} requests, {} MB sent; at most {} resident\n",
+        agent.used(),
+        yes.requests(),
+        yes.bytes() >> 20,
+        megabytes(&agent, "VmHWM")
+    );
+}
+
+/// DogStatsD, as fast as one socket can send or so many a second.
+async fn datagrams(a_second: Option<u32>) {
+    let intake = intake::Intake::start().await.unwrap();
+    let lambda = FakeLambda::start().await;
+    let mut agent = Agent::start(&lambda, &to(&intake.url()));
+    lambda.asked(1).await;
+    lambda.invoke("r-1", MINUTE);
+    agent.telemetry(&delivery(&[start("r-1")])).await;
+    let port = agent.ports.dogstatsd;
+    let sent = tokio::task::spawn_blocking(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        let begun = Instant::now();
+        for number in 0..DATAGRAMS {
+            while a_second.is_some_and(|n| begun.elapsed().as_secs_f64() * f64::from(n) < number as f64) {
+                std::hint::spin_loop();
+            }
+            let _ = socket.send(b"load.count:1|c|#shop:berlin,kind:order");
+        }
+        begun.elapsed()
+    });
+    let took = sent.await.unwrap();
+    // One request after all of them: they have been read.
+    agent::http(agent.ports.traces, "GET", "/info", &[], b"").await;
+    agent.telemetry(&delivery(&[runtime_done("r-1")])).await;
+    lambda.asked(2).await;
+    lambda.shutdown(Duration::from_secs(2));
+    let used = agent.used();
+    agent.ended().await;
+    let counted: f64 = intake
+        .store()
+        .snapshot()
+        .metrics
+        .iter()
+        .filter(|m| m.name == "load.count")
+        .map(|m| m.total.as_f64())
+        .sum();
+    println!(
+        "datagrams: {DATAGRAMS} at {:.0}/s: {:.3} % lost; CPU {used:?}\n",
+        DATAGRAMS as f64 / took.as_secs_f64(),
+        100.0 * (1.0 - counted / DATAGRAMS as f64)
+    );
+}
+
+/// Invocations with a start and an end call, a trace of ten spans and four log lines.
+async fn invocations() {
+    let (lambda, yes, agent) = started().await;
+    let lifecycle = agent.ports.lifecycle;
+    let mut held = Vec::new();
+    let mut before = agent.used();
+    let mut figures = Vec::new();
+    for number in 1..=INVOCATIONS {
+        let id = format!("r-{number}");
+        lambda.invoke(&id, MINUTE);
+        let header = [("lambda-runtime-aws-request-id", &*id)];
+        agent::http(lifecycle, "POST", "/lambda/start-invocation", &header, b"{\"id\":1}").await;
+        agent.put_traces(&trace(number, 10)).await;
+        agent::http(lifecycle, "POST", "/lambda/end-invocation", &header, b"{}").await;
+        let mut lines: Vec<String> =
+            (number > 1).then(|| report(&format!("r-{}", number - 1))).into_iter().collect();
+        lines.push(start(&id));
+        lines.extend((0..4).map(|n| log(&format!("{{\"level\":\"INFO\",\"message\":\"line {n}\"}}"))));
+        lines.push(runtime_done(&id));
+        let ended = Instant::now();
+        agent.telemetry(&delivery(&lines)).await;
+        let asked = lambda.asked(usize::try_from(number).unwrap() + 1).await;
+        held.push(asked.saturating_duration_since(ended));
+        if [200, INVOCATIONS / 2, INVOCATIONS].contains(&number) {
+            figures.push(format!("{} after {number}", megabytes(&agent, "VmRSS")));
+        }
+        if number == 1 {
+            before = agent.used();
+        }
+    }
+    let used = (agent.used() - before) / u32::try_from(INVOCATIONS - 1).unwrap();
+    println!(
+        "invocations: {INVOCATIONS} with start and end call, 10 spans, 4 log lines; {} requests sent",
+        yes.requests()
+    );
+    println!("  CPU {used:?} each; resident {}", figures.join(", "));
+    println!("  next asked after runtimeDone {}\n", spread(&mut held));
+}
+
+fn body(number: u64) -> Vec<u8> {
+    trace(number, SPANS)
+}
+
+/// A trace as tracers send it.
+fn trace(number: u64, spans: u64) -> Vec<u8> {
+    let now = UnixNanos::from_millis(u64::try_from(fake_lambda::millis()).unwrap());
+    let spans = (0..spans).map(|n| {
+        let id = number * SPANS + n + 1;
+        let parent = SpanId::new(number * SPANS + 1).filter(|_| n > 0);
+        let mut span =
+            Span::new("http.request", TraceId::new(0, number + 1).unwrap(), SpanId::new(id).unwrap(), parent);
+        (span.service, span.resource) = ("shop".into(), "GET /orders/{id}".into());
+        (span.start, span.duration) = (now, Duration::from_micros(1500 + n));
+        for (key, value) in [
+            ("http.method", "GET"),
+            ("http.status_code", "200"),
+            ("http.url", "https://shop.example.com/orders/4711"),
+            ("component", "reqwest"),
+            ("span.kind", "client"),
+        ] {
+            span.meta.insert(key, value);
+        }
+        span
+    });
+    wire::v04::encode(&[Chunk { spans: spans.collect() }])
+}
+
+/// A client that keeps its connection.
+struct Client {
+    tcp: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    fn new(port: u16) -> Self {
+        let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        tcp.set_nodelay(true).unwrap();
+        Self { tcp, answer: vec![0; 16 << 10] }
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: &[u8]) -> Duration {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let begun = Instant::now();
+        self.tcp.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let read = self.tcp.read(&mut self.answer).unwrap();
+        assert!(
+            self.answer[..read].starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&self.answer[..read])
+        );
+        begun.elapsed()
+    }
+}
+
+impl Agent {
+    fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Time on a processor.
+    fn used(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+fn megabytes(agent: &Agent, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    format!("{:.1} MB", kilobytes / 1024.0)
+}
+
+/// Median and 99th percentile.
+fn spread(times: &mut [Duration]) -> String {
+    times.sort();
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    format!("p50 {:?}, p99 {:?}", at(0.5), at(0.99))
+}

@@ -1,0 +1,95 @@
+//! What holds whatever a request's body says. Called by the fuzz targets, and by the test that replays their
+//! corpus.
+
+use model::{Chunk, TracerInfo};
+use wire::otlp::{Signal, is_whole, logs, metrics, to_protobuf, traces};
+use wire::v04::{DecodeError, Decoded};
+
+pub(crate) fn v04(body: &[u8]) {
+    let Ok(decoded) = wire::v04::decode(body) else { return };
+    sound(&decoded, body);
+    let again = wire::v04::decode(&wire::v04::encode(&decoded.chunks)).unwrap();
+    same(&decoded.chunks, &again);
+}
+
+pub(crate) fn v05(body: &[u8]) {
+    if let Ok(decoded) = wire::v05::decode(body) {
+        sound(&decoded, body);
+    }
+}
+
+pub(crate) fn v07(body: &[u8]) {
+    let Ok(payload) = wire::v07::decode(body) else { return };
+    sound(&payload.decoded, body);
+    let written = wire::v07::encode(&payload.tracer, &model::Tags::new(), &payload.decoded.chunks);
+    same(&payload.decoded.chunks, &wire::v07::decode(&written).unwrap().decoded);
+}
+
+pub(crate) fn v1(body: &[u8]) {
+    let Ok(payload) = wire::v1::decode(body) else { return };
+    sound(&payload.decoded, body);
+    let written = wire::v1::encode(&TracerInfo::default(), &payload.decoded.chunks);
+    same(&payload.decoded.chunks, &wire::v1::decode(&written).unwrap().decoded);
+}
+
+pub(crate) fn stats(body: &[u8]) {
+    let known = wire::stats::Known { env: "prod", service: "shop", ..Default::default() };
+    let Ok(Some(whole)) = wire::stats::complete(body, known) else { return };
+    assert!(matches!(wire::stats::complete(&whole, known), Ok(Some(_)) | Err(DecodeError::Truncated)));
+}
+
+pub(crate) fn otlp_traces(body: &[u8]) {
+    let settings = [
+        traces::Settings::default(),
+        traces::Settings { first_rules: true, top_level_by_kind: true, ..traces::Settings::default() },
+    ];
+    for settings in settings {
+        each(Signal::Traces, body, |body| {
+            let Ok(decoded) = traces::decode(body, &settings) else { return };
+            assert!(is_whole(body));
+            for chunk in decoded.resources.iter().flat_map(|(_, chunks)| chunks) {
+                let ids: Vec<_> = chunk.spans.iter().map(|span| span.trace_id).collect();
+                assert!(ids.windows(2).all(|two| two[0] == two[1]) && !ids.is_empty());
+            }
+        });
+    }
+}
+
+pub(crate) fn otlp_metrics(body: &[u8]) {
+    let settings = metrics::Settings { resource_attributes_as_tags: true };
+    each(Signal::Metrics, body, |body| {
+        let Ok(decoded) = metrics::decode(body, settings) else { return };
+        assert!(decoded.points.iter().all(|point| !point.name.is_empty() && point.tags.is_sorted()));
+    });
+}
+
+pub(crate) fn otlp_logs(body: &[u8]) {
+    each(Signal::Logs, body, |body| {
+        let Ok(decoded) = logs::decode(body) else { return };
+        for (_, line) in decoded.lines {
+            assert!(serde_json::from_str::<serde_json::Value>(line.as_str()).is_ok());
+        }
+    });
+}
+
+/// As protobuf, and as JSON when it is that.
+fn each(signal: Signal, body: &[u8], check: impl Fn(&[u8])) {
+    check(body);
+    if let Ok(protobuf) = to_protobuf(signal, body) {
+        check(&protobuf);
+    }
+}
+
+/// A body gives no more spans than it has bytes for.
+fn sound(decoded: &Decoded, body: &[u8]) {
+    let spans: usize = decoded.chunks.iter().map(|chunk| chunk.spans.len()).sum();
+    assert!(spans <= body.len());
+    assert!(decoded.chunks.iter().all(|chunk| !chunk.spans.is_empty()));
+}
+
+fn same(chunks: &[Chunk], again: &Decoded) {
+    let ids = |chunks: &[Chunk]| -> Vec<u64> {
+        chunks.iter().flat_map(|chunk| &chunk.spans).map(|span| span.span_id.get()).collect()
+    };
+    assert_eq!((ids(chunks), 0), (ids(&again.chunks), again.dropped_spans));
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask layer`: the extension as a static binary, in a zip as `aws lambda publish-layer-version` takes it.
+//!
+//! Lambda unpacks it below `/opt` and starts every file in `/opt/extensions`. The binary is static, since one
+//! layer serves every runtime's image, whatever C library that has.
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::real::{Found, Missing};
+
+/// As Lambda names it, as Rust does, and what links it.
+const TARGETS: &[(&str, &str)] =
+    &[("x86_64", "x86_64-unknown-linux-musl"), ("arm64", "aarch64-unknown-linux-musl")];
+
+const BINARY: &str = "datadog-agent";
+
+/// Builds the layer for one architecture into `target/layer`.
+pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
+    let Some((_, target)) = TARGETS.iter().find(|(name, _)| *name == architecture) else {
+        let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no architecture {architecture:?} in Lambda; there are: {}", names.join(", "));
+    };
+    let binary = compile(root, &linkable(target)?)?;
+    let bytes = fs::read(&binary).with_context(|| binary.display().to_string())?;
+    if let Some(interpreter) = interpreter(&bytes)? {
+        bail!("{} is not static: it asks for {interpreter}", binary.display());
+    }
+    let folder = root.join("target/layer");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("datadog-extension-{architecture}.zip"));
+    let zip = packed(&bytes)?;
+    fs::write(&path, &zip).with_context(|| path.display().to_string())?;
+    eprintln!("{} ({} kB; the binary {} kB, static)", path.display(), zip.len() / 1024, bytes.len() / 1024);
+    eprintln!("  aws lambda publish-layer-version --layer-name datadog-extension \\");
+    eprintln!("    --compatible-architectures {architecture} --zip-file fileb://{}", path.display());
+    Ok(())
+}
+
+/// The binary of the layer for this machine, for the tests that keep its budget.
+pub(crate) fn for_tests(root: &Path) -> Result<Result<Found, Missing>> {
+    let target =
+        TARGETS.iter().map(|(_, target)| *target).find(|target| target.starts_with(std::env::consts::ARCH));
+    let target = target.context("Lambda has no such architecture")?;
+    Ok(Ok(("READY_BINARY", compile(root, &linkable(target)?)?)))
+}
+
+/// How cargo is told to build a static binary.
+struct Linkable {
+    target: String,
+    flags: &'static str,
+}
+
+/// musl where its standard library is installed; else, for the machine's own architecture, a static glibc.
+fn linkable(musl: &str) -> Result<Linkable> {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
+    let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
+    let installed = |target: &str| sysroot.join("lib/rustlib").join(target).join("lib").is_dir();
+    if installed(musl) {
+        return Ok(Linkable { target: musl.to_owned(), flags: "-C target-feature=+crt-static" });
+    }
+    let gnu = musl.replace("musl", "gnu");
+    if !installed(&gnu) || !gnu.starts_with(std::env::consts::ARCH) {
+        bail!("the target {musl} is not installed: `rustup target add {musl}`");
+    }
+    eprintln!(
+        "note: {musl} is not installed (`rustup target add {musl}`): linking glibc statically instead. Host names are then looked up \
+         with this machine's C library; do not publish this layer for others"
+    );
+    Ok(Linkable { target: gnu, flags: "-C target-feature=+crt-static" })
+}
+
+fn compile(root: &Path, linkable: &Linkable) -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).env("RUSTFLAGS", linkable.flags);
+    cargo.args([
+        "build",
+        "--release",
+        "--package",
+        "extension",
+        "--bin",
+        BINARY,
+        "--target",
+        &linkable.target,
+    ]);
+    if !cargo.status().context("cargo could not be started")?.success() {
+        bail!("the extension does not build for {}", linkable.target);
+    }
+    Ok(root.join("target").join(&linkable.target).join("release").join(BINARY))
+}
+
+/// The zip: the same bytes for the same binary, whenever and wherever it is made.
+fn packed(binary: &[u8]) -> Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(Some(9))
+        .last_modified_time(DateTime::default())
+        .unix_permissions(0o755);
+    zip.start_file(format!("extensions/{BINARY}"), options)?;
+    zip.write_all(binary)?;
+    Ok(zip.finish()?.into_inner())
+}
+
+/// The program interpreter that a 64-bit little-endian ELF file names; a static one names none.
+fn interpreter(elf: &[u8]) -> Result<Option<String>> {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, bytes: usize| -> Result<u64> {
+        let part = elf.get(at..at + bytes).context("the ELF file is cut off")?;
+        Ok(part.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    if elf.get(..6) != Some(b"\x7fELF\x02\x01") {
+        bail!("not a 64-bit little-endian ELF file");
+    }
+    let (table, size, count) =
+        (usize::try_from(number(32, 8)?)?, usize::try_from(number(54, 2)?)?, number(56, 2)?);
+    for n in 0..usize::try_from(count)? {
+        let header = table + n * size;
+        if number(header, 4)? == PT_INTERP {
+            let (at, bytes) =
+                (usize::try_from(number(header + 8, 8)?)?, usize::try_from(number(header + 32, 8)?)?);
+            let name = elf.get(at..at + bytes).context("the ELF file is cut off")?;
+            return Ok(Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_binary_is_seen() {
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(interpreter(&own).unwrap().unwrap().contains("ld-"));
+        assert!(interpreter(&own[..100]).is_err());
+        assert!(interpreter(b"#!/bin/sh").is_err());
+    }
+
+    #[test]
+    fn the_zip_has_the_binary_where_lambda_looks_and_may_run_it() {
+        let zip = packed(b"binary").unwrap();
+        assert!(zip == packed(b"binary").unwrap());
+        let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
+        let file = archive.by_index(0).unwrap();
+        assert_eq!(file.name().unwrap(), "extensions/datadog-agent");
+        assert_eq!(file.unix_mode(), Some(0o100_755));
+    }
+}

@@ -1,0 +1,8 @@
+//! Any body of `/v1.0/traces`.
+#![no_main]
+
+#[path = "../../crates/wire/tests/checks/mod.rs"]
+#[allow(dead_code, reason = "one check of them")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|body: &[u8]| checks::v1(body));
