@@ -95,7 +95,7 @@ async fn a_refused_key_is_told_once_and_clearly() {
     lambda.shutdown(Duration::from_secs(2));
     assert!(agent.ended().await.success());
     let printed = agent.printed();
-    assert_eq!(printed.matches("403").count(), 1, "{printed}");
+    assert_eq!(printed.matches("403 Forbidden").count(), 1, "{printed}");
     assert!(printed.contains("DD_API_KEY") && printed.contains("datadoghq.eu (DD_SITE)"), "{printed}");
 }
 
