@@ -2,203 +2,22 @@
 //! dropped and counted. A batch that failed comes back here and goes out first at the next flush; what was
 //! accepted is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use model::{Batch, ClientStats, Forward, Log, Series, Signal, SketchSeries, TracerPayload, UnixNanos};
 
 use crate::drops::{Drops, Reason};
 use crate::flush::Allowance;
 use crate::io::{Outcome, SendId};
+use crate::queue::Queue;
 
 /// Sends that may be on their way at once.
 const MAX_FLIGHTS: usize = 8;
 /// Bytes of one request before compression, well below the intakes' limits.
 const MAX_TRACES: usize = 4 << 20;
 const MAX_OTHER: usize = 3 << 20;
-/// Entries of one request: the logs intake's limit.
-const MAX_ITEMS: usize = 1000;
-/// Sends of one item without an answer that settles it, after which it goes: whatever is wrong with it must not
-/// keep all behind it waiting. With the pauses between them, most of an hour.
-const MAX_ATTEMPTS: u8 = 10;
 /// Bytes of one tracer payload: bigger ones are taken apart before they get here.
 pub(crate) const MAX_PAYLOAD: usize = MAX_TRACES / 2;
-
-/// Something that can be held and counted.
-pub(crate) trait Item {
-    fn weight(&self) -> usize;
-    /// How many spans, log entries, points or values it holds.
-    fn count(&self) -> u64;
-}
-
-impl Item for TracerPayload {
-    fn weight(&self) -> usize {
-        self.weight()
-    }
-    fn count(&self) -> u64 {
-        self.chunks.iter().map(|c| c.spans.len() as u64).sum()
-    }
-}
-
-impl Item for Log {
-    fn weight(&self) -> usize {
-        self.weight()
-    }
-    fn count(&self) -> u64 {
-        1
-    }
-}
-
-impl Item for Series {
-    fn weight(&self) -> usize {
-        64 + self.name.len() + self.tags.iter().map(|t| t.len() + 3).sum::<usize>() + self.points.len() * 32
-    }
-    fn count(&self) -> u64 {
-        self.points.len() as u64
-    }
-}
-
-impl Item for SketchSeries {
-    fn weight(&self) -> usize {
-        let points: usize = self.points.iter().map(|(_, sketch)| sketch.weight()).sum();
-        64 + self.name.len() + self.tags.iter().map(|t| t.len() + 3).sum::<usize>() + points
-    }
-    fn count(&self) -> u64 {
-        self.points.iter().map(|(_, sketch)| sketch.count()).sum()
-    }
-}
-
-impl Item for ClientStats {
-    fn weight(&self) -> usize {
-        self.weight()
-    }
-    fn count(&self) -> u64 {
-        1
-    }
-}
-
-impl Item for Forward {
-    fn weight(&self) -> usize {
-        self.weight()
-    }
-    fn count(&self) -> u64 {
-        1
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Held<T> {
-    weight: usize,
-    /// How often it was sent.
-    attempts: u8,
-    item: T,
-}
-
-/// One signal's queue.
-#[derive(Clone, Debug)]
-struct Queue<T> {
-    waiting: VecDeque<Held<T>>,
-    /// Came back from a failed send: older than all that waits.
-    returned: VecDeque<Held<T>>,
-    /// Bytes of `waiting` and `returned`.
-    weight: usize,
-    /// Bytes on their way.
-    flying: usize,
-    going: Going,
-}
-
-/// What the flush under way may take.
-#[derive(Clone, Copy, Debug, Default)]
-struct Going {
-    items: usize,
-    batches: usize,
-    deadline: UnixNanos,
-    held: bool,
-}
-
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        let (waiting, returned) = (VecDeque::new(), VecDeque::new());
-        Self { waiting, returned, weight: 0, flying: 0, going: Going::default() }
-    }
-}
-
-impl<T: Item> Queue<T> {
-    fn push(&mut self, item: T, bound: usize) -> u64 {
-        let weight = item.weight();
-        self.weight += weight;
-        self.waiting.push_back(Held { weight, attempts: 0, item });
-        self.shrink(bound)
-    }
-
-    /// Takes back what has to be tried again; how much was dropped, and how much was given up.
-    fn give_back(&mut self, items: Vec<T>, attempts: u8, bound: usize) -> (u64, u64) {
-        let mut given_up = 0;
-        for item in items {
-            if attempts >= MAX_ATTEMPTS {
-                given_up += item.count();
-                continue;
-            }
-            let weight = item.weight();
-            self.weight += weight;
-            self.returned.push_back(Held { weight, attempts, item });
-        }
-        (self.shrink(bound), given_up)
-    }
-
-    /// Drops the oldest until the bound is kept; how much that was.
-    fn shrink(&mut self, bound: usize) -> u64 {
-        let mut dropped = 0;
-        while self.weight + self.flying > bound {
-            let oldest = self.returned.pop_front().or_else(|| {
-                self.going.items = self.going.items.saturating_sub(1);
-                self.waiting.pop_front()
-            });
-            let Some(oldest) = oldest else { break };
-            self.weight = self.weight.saturating_sub(oldest.weight);
-            dropped += oldest.item.count();
-        }
-        dropped
-    }
-
-    fn begin(&mut self, Allowance { batches, deadline, held }: Allowance) {
-        while let Some(held) = self.returned.pop_back() {
-            self.waiting.push_front(held);
-        }
-        self.going = Going { items: self.waiting.len(), batches, deadline, held };
-    }
-
-    fn is_going(&self, now: UnixNanos) -> bool {
-        self.going.items > 0 && self.going.batches > 0 && now < self.going.deadline
-    }
-
-    /// The oldest items that fit one request, and how often any of them was sent.
-    fn cut(&mut self, max_weight: usize) -> (Vec<T>, u8) {
-        let (mut items, mut weight, mut attempts) = (Vec::new(), 0, 0);
-        while self.going.items > 0 && items.len() < MAX_ITEMS {
-            let Some(held) = self.waiting.pop_front() else { break };
-            if !items.is_empty() && weight + held.weight > max_weight {
-                self.waiting.push_front(held);
-                break;
-            }
-            self.going.items -= 1;
-            weight += held.weight;
-            attempts = attempts.max(held.attempts);
-            items.push(held.item);
-        }
-        self.going.batches = self.going.batches.saturating_sub(1);
-        self.weight = self.weight.saturating_sub(weight);
-        (items, attempts)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.returned.is_empty()
-    }
-
-    #[cfg(test)]
-    fn count(&self) -> u64 {
-        self.waiting.iter().chain(&self.returned).map(|held| held.item.count()).sum()
-    }
-}
 
 /// A batch on its way.
 #[derive(Clone, Debug)]

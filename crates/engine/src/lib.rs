@@ -36,6 +36,7 @@ mod normalise;
 mod obfuscate;
 mod overhead;
 mod pace;
+mod queue;
 mod root;
 mod rules;
 mod stages;

@@ -1,3 +1,5 @@
+//! Payloads of v1.0 by hand, and what is read of them.
+
 use model::{Chunk, TracerInfo, keys};
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};

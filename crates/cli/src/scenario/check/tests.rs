@@ -1,3 +1,5 @@
+//! Expectations against a made-up store: what holds, what fails, and which one is told as the closest.
+
 use std::time::Duration;
 
 use intake::{Limits, Store};

@@ -1,3 +1,5 @@
+//! Streams of points, one after another, and the metrics that come of them.
+
 use proptest::collection::vec;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
