@@ -261,7 +261,6 @@ impl Batches {
     }
 
     /// Spans, log entries, points or values of a signal that are here or on their way.
-    #[cfg(test)]
     pub(crate) fn held(&mut self, signal: Signal) -> u64 {
         let flying: u64 = self.flights.values().filter(|f| f.signal == signal).map(|f| f.count).sum();
         flying + on_queue!(self, signal, queue => queue.count())

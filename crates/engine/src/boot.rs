@@ -222,7 +222,6 @@ impl Boot {
     }
 
     /// Spans that are held.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> u64 {
         self.load.as_ref().map_or(0, |(_, chunk)| chunk.spans.len() as u64)
     }

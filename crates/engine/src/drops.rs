@@ -90,7 +90,6 @@ impl Drops {
     }
 
     /// How much of a signal was dropped since the start.
-    #[cfg(test)]
     pub(crate) fn total(&self, signal: &str) -> u64 {
         self.total.get(signal).copied().unwrap_or_default()
     }

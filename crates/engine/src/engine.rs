@@ -1,6 +1,7 @@
 //! The engine: joins facts, and decides when to send, when to ask for the next event and when to leave.
 //! What is sent is `stages`' business.
 
+mod books;
 mod facts;
 
 use std::collections::VecDeque;
@@ -474,43 +475,5 @@ impl Engine {
         self.stages.shutdown_metrics(now, !self.invocations.announced_any());
         let end = flush::shutdown_end(now, deadline);
         self.enter(Event::Shutdown { drain: (now + flush::DRAIN).min(end), end });
-    }
-}
-
-#[cfg(test)]
-impl Engine {
-    pub(crate) fn phase(&self) -> Phase {
-        self.lifecycle.phase()
-    }
-
-    /// All that can tell two engines apart, but for how often they sent. Queues are given apart: their
-    /// order may differ.
-    pub(crate) fn fingerprint(&self) -> (String, Vec<String>) {
-        let (traces, metrics, logs) = (&self.stages.traces, &self.stages.metrics, &self.stages.logs);
-        let state =
-            (&self.lifecycle, &self.boot, &self.invocations, &self.flush, self.telemetry, &self.cut_off);
-        let pace = (&self.pace, self.hold, self.free_until, self.unheard, self.idle_since);
-        (format!("{state:?}{pace:?}{traces:?}{metrics:?}{logs:?}"), self.stages.batches.held_items())
-    }
-
-    /// Spans, log entries or values of distributions that are held anywhere, or on their way.
-    pub(crate) fn held(&mut self, signal: Signal) -> u64 {
-        let elsewhere = match signal {
-            Signal::Traces => self.boot.held(),
-            Signal::Sketches => self.stages.metrics.held_values(),
-            Signal::Logs => self.stages.logs.held(),
-            Signal::Series | Signal::Stats | Signal::Forwards => 0,
-        };
-        elsewhere + self.stages.batches.held(signal)
-    }
-
-    /// How much was dropped of what is counted under this name.
-    pub(crate) fn dropped(&self, signal: &str) -> u64 {
-        self.stages.drops.total(signal)
-    }
-
-    /// Bytes of a signal that are held or on their way.
-    pub(crate) fn weight(&mut self, signal: Signal) -> usize {
-        self.stages.batches.weight(signal)
     }
 }

@@ -203,7 +203,6 @@ impl LogStage {
     }
 
     /// Entries that wait for a START or to be taken.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> u64 {
         (self.orphans.len() + self.ready.len()) as u64
     }

@@ -166,7 +166,6 @@ impl MetricStage {
     }
 
     /// Values of distributions that are held.
-    #[cfg(test)]
     pub(crate) fn held_values(&self) -> u64 {
         let count = |value: &Value| if let Value::Sketch(sketch) = value { sketch.count() } else { 0 };
         self.values.values().map(count).sum()

@@ -183,7 +183,6 @@ impl<T: Item> Queue<T> {
         self.waiting.is_empty() && self.returned.is_empty()
     }
 
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         self.waiting.iter().chain(&self.returned).map(|held| held.item.count()).sum()
     }

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::{Effect, Engine, Input};
-use model::UnixNanos;
+use model::{Signal, UnixNanos};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::inbox::{Arrival, Inbox};
+use crate::log;
 use crate::sinks::Sinks;
 use crate::sources;
 
@@ -63,10 +64,26 @@ impl Driver {
                 // The task lives as long as the process: a failed send cannot be.
                 Effect::Next => drop(self.next.send(())),
                 Effect::Send { id, batch, deadline } => self.sinks.send(id, batch, deadline),
-                Effect::Exit => return true,
+                Effect::Exit => {
+                    self.tell_losses();
+                    return true;
+                }
             }
         }
         false
+    }
+
+    /// There is no later flush that could tell how much never reached Datadog.
+    fn tell_losses(&mut self) {
+        let lost: Vec<String> = Signal::ALL
+            .into_iter()
+            .map(|signal| (self.engine.lost(signal), signal))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, signal)| format!("{count} of {}", signal.as_str()))
+            .collect();
+        if !lost.is_empty() {
+            log::warn(format_args!("this sandbox ends; of its data was lost: {}", lost.join(", ")));
+        }
     }
 
     /// Tells the engine what waits: all control, then a good deal of data, so that what arrived before the

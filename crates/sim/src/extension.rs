@@ -15,6 +15,17 @@ use crate::plan::{Intake, Telemetry};
 /// takes here.
 const SLACK: Duration = Duration::from_millis(700);
 
+/// What the intake makes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Yes,
+    Nothing,
+    Later,
+    Never,
+    /// Some parts of it were taken.
+    Half,
+}
+
 pub(crate) struct Extension {
     pub(crate) process: ProcessId,
     pub(crate) agent: AgentId,
@@ -137,39 +148,47 @@ impl World {
             Intake::Flaky(chance) => self.dice.percent(chance),
             Intake::Outage => self.answered <= self.plan.invocations / 2,
         };
-        let hangs = (fails && self.dice.percent(50)) || self.now + takes > deadline;
-        self.tell(
-            &"intake",
-            &(
-                id,
-                batch.signal(),
-                if hangs {
-                    "hangs"
-                } else if fails {
-                    "503"
-                } else {
-                    "202"
-                },
-            ),
-        );
-        let (at, outcome) = if hangs {
-            (deadline, Outcome::retry(batch))
-        } else if fails {
-            (self.now + takes, Outcome::retry(batch))
-        } else {
-            if let Some(extension) = &mut self.extension {
-                extension.ledger.take_out(&batch);
+        let answer = match fails {
+            _ if self.now + takes > deadline => Says::Nothing,
+            false => Says::Yes,
+            true => match self.dice.between(0, 9) {
+                0..=3 => Says::Nothing,
+                4..=6 => Says::Later,
+                7 => Says::Never,
+                _ => Says::Half,
+            },
+        };
+        self.tell(&"intake", &(id, batch.signal(), answer));
+        let at = if answer == Says::Nothing { deadline } else { self.now + takes };
+        let outcome = match answer {
+            Says::Nothing | Says::Later => Outcome::retry(batch),
+            Says::Never => Outcome::refused(&batch),
+            Says::Yes => {
+                self.arrives(&batch);
+                Outcome::accepted()
             }
-            (self.now + takes, Outcome::accepted())
+            Says::Half => {
+                let (first, rest) = halves(batch);
+                self.arrives(&first);
+                Outcome::retry(rest)
+            }
         };
         let sent = engine::Input::Sent { id, outcome };
         self.at(at, Event::Of(process, Inside::Tell(Box::new(sent))));
     }
 
+    fn arrives(&mut self, batch: &Batch) {
+        if let Some(extension) = &mut self.extension {
+            extension.ledger.take_out(batch);
+        }
+    }
+
     fn leave(&mut self, process: ProcessId) {
         self.tell(&"extension", &"leaves");
         let Some(extension) = &mut self.extension else { return };
-        extension.engine = None;
+        if let Some(mut engine) = extension.engine.take() {
+            extension.ledger.balance(|signal| engine.lost(signal));
+        }
         if !extension.shut_down {
             self.broken.push("it left unasked".to_owned());
         } else if self.plan.is_safe() {
@@ -177,5 +196,20 @@ impl World {
             extension.ledger.close(silent);
         }
         self.after(100, Event::Exited(process, ExitStatus::Code(0)));
+    }
+}
+
+fn halves(batch: Batch) -> (Batch, Batch) {
+    fn cut<T>(mut items: Vec<T>, wrap: impl Fn(Vec<T>) -> Batch) -> (Batch, Batch) {
+        let rest = items.split_off(items.len() / 2);
+        (wrap(items), wrap(rest))
+    }
+    match batch {
+        Batch::Traces(items) => cut(items, Batch::Traces),
+        Batch::Series(items) => cut(items, Batch::Series),
+        Batch::Sketches(items) => cut(items, Batch::Sketches),
+        Batch::Logs(items) => cut(items, Batch::Logs),
+        Batch::Stats(items) => cut(items, Batch::Stats),
+        Batch::Forwards(items) => cut(items, Batch::Forwards),
     }
 }

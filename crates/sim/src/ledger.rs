@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::Input;
-use model::{Batch, Log, Record, Span, keys};
+use model::{Batch, Log, Record, Signal, Span, keys};
 
 use crate::script::{VALUES, trace_id};
 
@@ -98,6 +98,20 @@ impl Ledger {
         }
         if let Some(id) = log.request_id.as_ref().filter(|id| id.as_str() != request) {
             self.broken.push(format!("the line {:?} is said to be of {}", log.message, id.as_str()));
+        }
+    }
+
+    /// The process left by itself: all that went in came out, or is counted as lost.
+    pub(crate) fn balance(&mut self, mut lost: impl FnMut(Signal) -> u64) {
+        let spans = self.spans_in.iter().filter(|id| !self.spans_out.contains_key(id)).count() as u64;
+        let lines = self.lines_in.iter().filter(|line| !self.lines_out.contains_key(*line)).count() as u64;
+        let values = self.values_in.saturating_sub(self.counts_out.get(VALUES).copied().unwrap_or(0));
+        for (signal, missing) in [(Signal::Traces, spans), (Signal::Logs, lines), (Signal::Sketches, values)]
+        {
+            let counted = lost(signal);
+            if counted < missing {
+                self.broken.push(format!("{}: {missing} are missing, {counted} counted", signal.as_str()));
+            }
         }
     }
 
