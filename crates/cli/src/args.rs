@@ -5,7 +5,7 @@ mod functions;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 
 pub(crate) use functions::FunctionArgs;
 
@@ -79,9 +79,12 @@ pub(crate) struct DemoArgs {
 /// next is answered by the new one. Invocations are kept in .dd-lambda: see `dd-lambda replay`.
 #[derive(Debug, clap::Args)]
 #[command(
+    group(ArgGroup::new("programs").args(["functions", "commands", "packages"]).required(true).multiple(true)),
     after_help = "Examples:\n  dd-lambda dev --package orders-worker       build it, run it, rebuild it on every edit\n  \
     dd-lambda dev --function orders=target/debug/orders\n  \
     dd-lambda dev --function orders=./bootstrap --layer agent.zip --no-extension\n  \
+    dd-lambda dev --command 'app=python3 -m awslambdaric app.handler' --runtime python3.13\n  \
+    dd-lambda dev --function orders=./bootstrap --mode provisioned-concurrency:2\n  \
     dd-lambda dev --function orders=target/debug/orders --event order.json --invoke orders --exit\n  \
     aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name orders \\\n    \
     --cli-binary-format raw-in-base64-out --payload '{}' /dev/stdout"
@@ -101,6 +104,9 @@ pub(crate) struct DevArgs {
     /// Also watch this file or folder. May be given more than once
     #[arg(long, value_name = "PATH")]
     pub(crate) watch: Vec<PathBuf>,
+    /// Print what happens as lines of JSON on standard output: ready, invoked, building, swapped, not_built
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Do not rebuild and do not swap
     #[arg(long, conflicts_with = "watch")]
     pub(crate) no_watch: bool,
@@ -128,7 +134,7 @@ pub(crate) struct DevArgs {
 )]
 pub(crate) struct InvokeArgs {
     #[command(flatten)]
-    pub(crate) functions: Option<FunctionArgs>,
+    pub(crate) functions: FunctionArgs,
     /// A file with a JSON event; - for standard input [default: {}]
     #[arg(long, value_name = "FILE", conflicts_with = "sample")]
     pub(crate) event: Option<PathBuf>,
@@ -283,6 +289,8 @@ mod tests {
         check("dd-lambda dev --function x=/none", "is it built?");
         check("dd-lambda dev --function x=/", "is a folder");
         check("dd-lambda dev --package a.b=c", "letters, digits");
+        check("dd-lambda dev --command x=", "the command is empty");
+        check("dd-lambda dev --function x=/bin/sh --mode warm", "provisioned-concurrency[:SANDBOXES]");
         check("dd-lambda dev --function x=/bin/sh --timeout 0", "above 0");
         check("dd-lambda dev --function x=/bin/sh --exit", "--event");
         check("dd-lambda run", "<FILE>");

@@ -14,7 +14,7 @@ use crate::args::DevArgs;
 use crate::event::read_event;
 use crate::function::{Ready, Spec};
 use crate::journal::Journal;
-use crate::run::{Answer, Stack, follow, interrupted, say};
+use crate::run::{Answer, Stack, follow_from, interrupted, say};
 use crate::terminal::{Paint, columns};
 use crate::units::duration;
 use crate::watch::{self, Fingerprint};
@@ -28,8 +28,10 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let stack = Stack::start("dev", args.port).await?;
     let lambda = stack.host_on(ready.configs(&stack.intake, &folder), args.invoke_port).await?;
     introduce(&ready, &stack, &lambda);
+    let told = Told { json: args.json };
+    told.ready(&ready, &stack, &lambda);
     let work = async {
-        let answer = invoke(&lambda, event).await?;
+        let answer = invoke(&lambda, event, told).await?;
         if !args.exit {
             say("ready", "invoke it from elsewhere, or press Ctrl-C");
             std::future::pending::<()>().await;
@@ -37,17 +39,18 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         anyhow::Ok(answer)
     };
     let mut journal = Journal::open(&folder);
+    let mut seen = 0;
     let answer = tokio::select! {
         answer = work => answer?,
         () = interrupted() => None,
-        never = follow(&lambda) => match never {},
-        never = keep_fresh(&args, &ready, &folder, &lambda) => match never {},
+        never = follow_from(&lambda, &mut seen) => match never {},
+        never = keep_fresh(&args, told, &ready, &folder, &lambda) => match never {},
         never = keep(&mut journal, &ready, &lambda) => match never {},
     };
     keep_new(&mut journal, &ready, &lambda);
     tokio::select! {
         () = stack.shut_down(&lambda) => {}
-        never = follow(&lambda) => match never {},
+        never = follow_from(&lambda, &mut seen) => match never {},
     }
     eprint!("{}", report::all(&stack.intake.store().snapshot(), Paint::stderr(), columns()));
     Ok(match answer {
@@ -69,6 +72,7 @@ fn introduce(ready: &Ready, stack: &Stack, lambda: &Arc<Lambda>) {
         Some(path) => say("extension", &path.display().to_string()),
         None => say("extension", "none, but for those of layers"),
     }
+    say("intake", &format!("{}  what arrives as JSON: /local/state", stack.intake.url()));
     say("page", &Paint::stderr().bold(&stack.page_url));
     say(
         "invoke",
@@ -80,11 +84,50 @@ fn introduce(ready: &Ready, stack: &Stack, lambda: &Arc<Lambda>) {
     );
 }
 
+/// Whether what happens is told on standard output, too, as lines of JSON.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    json: bool,
+}
+
+impl Told {
+    fn ready(self, ready: &Ready, stack: &Stack, lambda: &Lambda) {
+        let functions: Vec<&str> = ready.specs().map(|spec| spec.name.as_str()).collect();
+        let addresses = serde_json::json!({
+            "functions": functions,
+            "endpoint": lambda.endpoint(),
+            "intake": stack.intake.url(),
+            "page": stack.page_url,
+        });
+        self.line("ready", &addresses);
+    }
+
+    /// Whoever reads may have gone away: that changes nothing.
+    fn line(self, event: &str, about: &serde_json::Value) {
+        if self.json {
+            let mut line = serde_json::json!({ "event": event });
+            if let (Some(line), Some(about)) = (line.as_object_mut(), about.as_object()) {
+                line.extend(about.clone());
+            }
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    }
+}
+
 /// The answer goes to standard output, alone.
-async fn invoke(lambda: &Lambda, event: Option<(String, String)>) -> anyhow::Result<Option<Answer>> {
+async fn invoke(
+    lambda: &Lambda,
+    event: Option<(String, String)>,
+    told: Told,
+) -> anyhow::Result<Option<Answer>> {
     let Some((function, event)) = event else { return Ok(None) };
     let answer = Answer::of(lambda, "event", &function, event).await;
     answer.tell();
+    if told.json {
+        told.line("invoked", &serde_json::json!({ "answer": answer }));
+        return Ok(Some(answer));
+    }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", answer.payload).context("standard output")?;
     Ok(Some(answer))
@@ -122,7 +165,7 @@ pub(crate) fn chosen(specs: &[Spec], name: Option<&str>) -> anyhow::Result<Strin
 }
 
 /// Builds and swaps what changes, for as long as it is polled.
-async fn keep_fresh(args: &DevArgs, ready: &Ready, folder: &Path, lambda: &Lambda) -> Infallible {
+async fn keep_fresh(args: &DevArgs, told: Told, ready: &Ready, folder: &Path, lambda: &Lambda) -> Infallible {
     let all = ready.sources(folder).into_iter().map(|(name, package, mut files)| {
         files.extend(args.watch.iter().map(|path| folder.join(path)));
         Fresh { name, package, seen: Fingerprint::of(&files), files }
@@ -131,7 +174,7 @@ async fn keep_fresh(args: &DevArgs, ready: &Ready, folder: &Path, lambda: &Lambd
     loop {
         let Some((at, path)) = first_change(&mut all).await else { return std::future::pending().await };
         if let Some(function) = all.get_mut(at) {
-            function.swap(&path, folder, lambda).await;
+            function.swap(&path, folder, lambda, told).await;
         }
     }
 }
@@ -168,10 +211,11 @@ async fn first_change(all: &mut [Fresh]) -> Option<(usize, PathBuf)> {
 }
 
 impl Fresh {
-    async fn swap(&mut self, path: &Path, folder: &Path, lambda: &Lambda) {
+    async fn swap(&mut self, path: &Path, folder: &Path, lambda: &Lambda, told: Told) {
         let paint = Paint::stderr();
         if let Some(package) = &self.package {
             say("building", &format!("{}: {} changed", self.name, path.display()));
+            told.line("building", &serde_json::json!({ "function": self.name, "changed": path }));
             match workspace::build_programs(folder, &[package]).await {
                 Ok(built) => {
                     if let Some(built) = built.get(package) {
@@ -180,12 +224,15 @@ impl Fresh {
                     }
                 }
                 Err(why) => {
+                    let failed = serde_json::json!({ "function": self.name, "why": format!("{why:#}") });
+                    told.line("not_built", &failed);
                     say("not built", &paint.red(&format!("{why:#}; {} serves on as it was", self.name)));
                     return;
                 }
             }
         }
         if lambda.renew(&self.name).await {
+            told.line("swapped", &serde_json::json!({ "function": self.name }));
             say(
                 "swapped",
                 &paint.green(&format!("{}: the next invocation is answered by the new one", self.name)),

@@ -10,6 +10,7 @@ use intake::Intake;
 use sandbox::{Faults, FunctionConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Kind;
 use crate::temporary::Folder;
 use crate::{environment, layers, workspace};
 
@@ -19,6 +20,11 @@ const AGENT: &str = "datadog-agent";
 pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) program: Program,
+    /// The managed runtime, such as `python3.13`.
+    #[serde(default)]
+    pub(crate) runtime: Option<String>,
+    #[serde(default)]
+    pub(crate) kind: Kind,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) extension: Extension,
     /// Folders and zips, in order.
@@ -55,6 +61,8 @@ impl Spec {
         Self {
             name: name.into(),
             program,
+            runtime: None,
+            kind: Kind::default(),
             settings: Vec::new(),
             extension: Extension::Beside,
             layers: Vec::new(),
@@ -162,6 +170,8 @@ impl One {
         let spec = &self.spec;
         let mut function = FunctionConfig::new(&spec.name, self.command.clone()).timeout(spec.timeout);
         function.faults = spec.faults.clone();
+        function.runtime.clone_from(&spec.runtime);
+        function = function.mode(spec.kind.mode).ahead(spec.kind.ahead);
         if let Some(mb) = spec.memory_mb {
             function = function.memory_limit(mb);
         }

@@ -23,6 +23,11 @@ use crate::{INTERRUPTED, report, samples};
 pub(crate) async fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     if args.samples {
         let mut out = std::io::stdout().lock();
+        if args.json {
+            let names: Vec<&str> = samples::names().collect();
+            serde_json::to_writer(&mut out, &names).context("standard output")?;
+            return writeln!(out).map(|()| ExitCode::SUCCESS).context("standard output");
+        }
         samples::names().try_for_each(|name| writeln!(out, "{name}")).context("standard output")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -40,10 +45,10 @@ pub(crate) async fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     if args.show_event {
         return print(&event);
     }
-    let Some(functions) = &args.functions else {
+    let specs = args.functions.specs();
+    if specs.is_empty() {
         bail!("which function? Name it with --function NAME=PROGRAM or --package PACKAGE");
-    };
-    let specs = functions.specs();
+    }
     let function = chosen(&specs, args.invoke.as_deref())?;
     let folder = std::env::current_dir().context("the current folder")?;
     let call = args.sample.as_deref().unwrap_or("event").to_owned();

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sandbox::RecordedInvocation;
 use serde::{Deserialize, Serialize};
 
@@ -96,9 +96,13 @@ impl Journal {
 /// What was kept in this folder, oldest first.
 pub(crate) fn entries(folder: &Path) -> anyhow::Result<Vec<Entry>> {
     let path = folder.join(FOLDER).join(FILE);
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!("nothing was recorded at {}: `dd-lambda dev` records what it runs", path.display())
-    })?;
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            bail!("nothing was recorded at {}: `dd-lambda dev` records what it runs", path.display())
+        }
+        Err(why) => return Err(why).with_context(|| path.display().to_string()),
+    };
     // A line that is cut, or of another version, is passed over.
     let entries: Vec<Entry> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let skip = entries.len().saturating_sub(MAX_ENTRIES);

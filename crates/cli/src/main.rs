@@ -14,6 +14,7 @@ mod intake_alone;
 mod invoke;
 mod journal;
 mod layers;
+mod mode;
 mod page;
 mod report;
 mod run;

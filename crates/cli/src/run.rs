@@ -11,8 +11,8 @@ use anyhow::Context;
 use intake::{Intake, Limits};
 use model::{InitializationType, Record, UnixNanos};
 use sandbox::{
-    FunctionConfig, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process, TimelineEvent,
-    What,
+    FunctionConfig, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process,
+    RecordedInvocation, TimelineEvent, What,
 };
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -53,8 +53,8 @@ impl Stack {
             )
         })?;
         let page_url = format!("http://{}/", listener.local_addr()?);
-        let board = Board::new(title);
-        let router = intake.router().merge(page::router(board.clone(), intake.store().clone()));
+        let board = Board::new(title, &intake.url());
+        let router = page::router(board.clone(), intake.store().clone(), intake.router());
         let server = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
         Ok(Self { intake, board, page_url, server })
     }
@@ -108,8 +108,10 @@ struct Shown {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Run {
     pub(crate) title: String,
-    /// Of the Invoke API, for `aws lambda invoke --endpoint-url`.
+    /// Of the Invoke API, for `aws lambda invoke --endpoint-url`; empty where no local Lambda runs.
     pub(crate) endpoint: String,
+    /// Of the local Datadog, which agents send to.
+    pub(crate) intake: String,
     pub(crate) functions: Vec<String>,
     pub(crate) invocations: Vec<Invocation>,
     /// What the demo expected and did not find; `None` while it is not known.
@@ -141,8 +143,8 @@ pub(crate) struct Invocation {
 }
 
 impl Board {
-    fn new(title: &str) -> Self {
-        let last = Run { title: title.to_owned(), ..Run::default() };
+    fn new(title: &str, intake: &str) -> Self {
+        let last = Run { title: title.to_owned(), intake: intake.to_owned(), ..Run::default() };
         Self(Arc::new(Mutex::new(Shown { lambda: None, changes: watch::Sender::new(1), last })))
     }
 
@@ -170,6 +172,12 @@ impl Board {
     pub(crate) fn timeline(&self) -> Vec<TimelineEvent> {
         let lambda = self.lock().lambda.clone();
         lambda.map(|lambda| lambda.timeline()).unwrap_or_default()
+    }
+
+    /// What a caller asked for, while it is held.
+    pub(crate) fn recorded(&self, request_id: &str) -> Option<RecordedInvocation> {
+        let lambda = self.lock().lambda.clone()?;
+        lambda.recorded(0).into_iter().rfind(|one| one.request_id.as_str() == request_id)
     }
 
     /// Waits until something here or in the local Lambda is newer than `after`: the number to wait with next.
@@ -340,7 +348,7 @@ impl Answer {
 }
 
 /// Answers are JSON; anything else is shown as text.
-fn json_or_text(payload: &[u8]) -> serde_json::Value {
+pub(crate) fn json_or_text(payload: &[u8]) -> serde_json::Value {
     serde_json::from_slice(payload).unwrap_or_else(|_| String::from_utf8_lossy(payload).into())
 }
 
@@ -356,13 +364,17 @@ pub(crate) fn say(what: &str, text: &str) {
 
 /// Passes on what the processes print, and how they end, to standard error; as long as it is polled.
 pub(crate) async fn follow(lambda: &Lambda) -> Infallible {
+    follow_from(lambda, &mut 0).await
+}
+
+/// The same, from where it was left.
+pub(crate) async fn follow_from(lambda: &Lambda, seen: &mut u64) -> Infallible {
     let paint = Paint::stderr();
     let mut changes = lambda.watch();
-    let mut seen = 0;
     loop {
         let count = *changes.borrow_and_update();
         let events = lambda.timeline();
-        let fresh = usize::try_from(count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let fresh = usize::try_from(count.saturating_sub(*seen)).unwrap_or(usize::MAX);
         for event in events.iter().skip(events.len().saturating_sub(fresh)) {
             let function = &event.function;
             match &event.what {
@@ -379,7 +391,7 @@ pub(crate) async fn follow(lambda: &Lambda) -> Infallible {
                 _ => {}
             }
         }
-        seen = count;
+        *seen = count;
         if changes.changed().await.is_err() {
             return std::future::pending().await;
         }

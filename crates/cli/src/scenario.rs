@@ -13,11 +13,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use intake::{Fault, FaultKind};
 use model::Signal;
-use sandbox::{Batches, Faults, Kill, Process};
+use sandbox::{Batches, ClockJump, Faults, Kill, Process};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::function::{Extension, Program, Spec};
+use crate::mode::Kind;
 use crate::scenario::expect::{AnswerExpectation, Expect};
 
 pub(crate) use play::run;
@@ -57,6 +58,9 @@ struct Function {
     timeout: Option<Length>,
     memory_mb: Option<u32>,
     handler: Option<String>,
+    runtime: Option<String>,
+    #[serde(default)]
+    mode: Kind,
     max_sandboxes: Option<usize>,
     #[serde(default)]
     private: bool,
@@ -74,6 +78,19 @@ struct FaultTable {
     telemetry_duplicate: BatchTable,
     #[serde(default)]
     kill: Vec<KillTable>,
+    #[serde(default)]
+    clock: Vec<ClockTable>,
+    cpu: Option<f64>,
+}
+
+/// One of `forward` and `back`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockTable {
+    #[serde(default = "first")]
+    invocation: u64,
+    forward: Option<Length>,
+    back: Option<Length>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -245,8 +262,8 @@ fn length(text: &str) -> Option<Duration> {
 impl Scenario {
     /// Reads and checks a file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("scenario {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("scenario {}", path.display()))
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| path.display().to_string())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -263,6 +280,13 @@ impl Scenario {
         for (name, function) in &self.functions {
             if function.command.is_some() == function.package.is_some() {
                 bail!("[functions.{name}]: give either command or package");
+            }
+            let faults = &function.faults;
+            if faults.clock.iter().any(|jump| jump.forward.is_some() == jump.back.is_some()) {
+                bail!("[functions.{name}.faults]: clock: give either forward or back");
+            }
+            if faults.cpu.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+                bail!("[functions.{name}.faults]: cpu is a part of one processor, above 0 and up to 1");
             }
         }
         for (n, event) in self.events.iter().enumerate() {
@@ -343,6 +367,8 @@ impl Function {
         spec.timeout = self.timeout.map_or(spec.timeout, |length| length.0);
         spec.memory_mb = self.memory_mb;
         spec.handler.clone_from(&self.handler);
+        spec.runtime.clone_from(&self.runtime);
+        spec.kind = self.mode;
         spec.max_sandboxes = self.max_sandboxes;
         spec.private = self.private;
         spec.faults = self.faults.faults();
@@ -360,11 +386,18 @@ impl FaultTable {
             invocation: kill.invocation,
             after: kill.after.map(|length| length.0).unwrap_or_default(),
         };
+        let jump = |jump: &ClockTable| ClockJump {
+            invocation: jump.invocation,
+            by: jump.forward.or(jump.back).map(|length| length.0).unwrap_or_default(),
+            forward: jump.forward.is_some(),
+        };
         Faults {
             telemetry_delay: self.telemetry_delay.map(|length| length.0).unwrap_or_default(),
             telemetry_drop: self.telemetry_drop.batches(),
             telemetry_duplicate: self.telemetry_duplicate.batches(),
             kills: self.kill.iter().map(kill).collect(),
+            clock: self.clock.iter().map(jump).collect(),
+            cpu: self.cpu,
         }
     }
 }
@@ -417,6 +450,9 @@ mod tests {
         check(&format!("{f}[[events]]\ntype = 'async'\nexpect.status = 200"), "nobody gets the answer");
         check(&format!("{f}timeout = 5\n[[events]]"), "a length of time");
         check(&format!("{f}faults.telemetry_drop = 'some'\n[[events]]"), "\"all\", or numbers");
+        check(&format!("{f}mode = 'warm'\n[[events]]"), "there is on-demand");
+        check(&format!("{f}faults.cpu = 0\n[[events]]"), "above 0 and up to 1");
+        check(&format!("{f}faults.clock = [{{}}]\n[[events]]"), "either forward or back");
         check(&format!("{f}[[events]]\n[[intake.faults]]\nsignal = 'smoke'\nhang = true"), "there is traces");
         check(&format!("{f}[[events]]\n[[intake.faults]]\nstatus = 500\nhang = true"), "one of status");
         check(&format!("{f}[[events]]\n[[expect.spans]]\nservice = 'x'"), "name or path");

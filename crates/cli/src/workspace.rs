@@ -74,10 +74,12 @@ async fn cargo_build(root: &Path, packages: &[&str]) -> anyhow::Result<Vec<Messa
     for package in packages {
         command.args(["--package", package]);
     }
-    let command = command.current_dir(root).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let output = command.output().await.with_context(|| {
+    command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    // Not `output`, which would keep standard error for itself: people see how the build goes.
+    let child = command.spawn().with_context(|| {
         format!("cannot run {}: is Rust installed? See https://rustup.rs", cargo.to_string_lossy())
     })?;
+    let output = child.wait_with_output().await.context("cargo build")?;
     if !output.status.success() {
         bail!("`cargo build` of {} failed ({}); its messages are above", packages.join(", "), output.status);
     }

@@ -303,7 +303,7 @@ where
             FunctionResponse::StreamingResponse(response) => {
                 let StreamResponse { metadata_prelude, stream } = response;
                 let status = metadata_prelude.status_code.as_u16().to_string();
-                invocation.answered(Some(Facts { status, failed_items: None }));
+                invocation.answered(Some(Facts { status, failed_items: None, execution: None }));
                 let stream = ResponseStream::new(stream, run.clone());
                 FunctionResponse::StreamingResponse(StreamResponse { metadata_prelude, stream })
             }

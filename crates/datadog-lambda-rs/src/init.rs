@@ -27,7 +27,7 @@ use crate::log;
 use crate::log_records::Records;
 use crate::propagator::propagator;
 use crate::spans::span_processor;
-use crate::start::Restore;
+use crate::start::snapstart_resource;
 
 /// Installs everything: JSON log lines with trace ids for `tracing` and the `log` crate, spans of `tracing` and of
 /// the OpenTelemetry API, trace context in and out of headers. To be called once, first thing in `main`; see the [crate](crate) for the
@@ -95,7 +95,7 @@ where
     E: Into<Error> + Send + Debug,
 {
     let handler = TracedHandler::<H, B, S>::new(handler);
-    let runtime = Runtime::new(handler).register_snapstart_resource(Arc::new(Restore(datadog().clone())));
+    let runtime = Runtime::new(handler).register_snapstart_resource(snapstart_resource());
     runtime.layer(TracingLayer::new()).layer(DatadogLayer::new()).run().await
 }
 
@@ -121,7 +121,7 @@ where
     E: Into<Error> + Send + Debug + 'static,
 {
     let handler = TracedHandler::<H, B, S>::new(handler);
-    let runtime = Runtime::new(handler).register_snapstart_resource(Arc::new(Restore(datadog().clone())));
+    let runtime = Runtime::new(handler).register_snapstart_resource(snapstart_resource());
     runtime.layer(TracingLayer::new()).layer(DatadogLayer::new()).run_concurrent().await
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Invocation {
     is_http: bool,
     /// The response may tell which messages of a batch failed.
     is_batch: bool,
+    /// The response may tell what became of the durable execution that this is a part of.
+    is_durable: bool,
     verdict: Verdict,
     decision: Decision,
     start: UnixNanos,
@@ -126,6 +128,7 @@ impl Invocation {
             authorizer,
             is_told,
             is_http: reading.is_http,
+            is_durable: reading.kind == Kind::Durable,
             is_batch: matches!(
                 reading.event_source,
                 Some("sqs" | "kinesis" | "dynamodb" | "msk" | "self-managed-kafka" | "kafka")
@@ -255,7 +258,7 @@ impl Invocation {
 
     /// Whether the response is to be looked at for [`Self::answered`].
     pub(crate) fn wants_facts(&self) -> bool {
-        self.is_http || self.is_batch
+        self.is_http || self.is_batch || self.is_durable
     }
 
     /// The handler has given its answer, all of it or its beginning.
@@ -263,6 +266,9 @@ impl Invocation {
         let Some(facts) = facts else { return };
         if let Some(failed) = facts.failed_items.filter(|_| self.is_batch) {
             enhanced::failed_items(self, failed);
+        }
+        if let Some(status) = facts.execution.filter(|_| self.is_durable) {
+            self.with_root(|root| root.meta.insert(lambda::DURABLE_STATUS, status));
         }
         if self.is_http {
             if is_server_error(&facts.status) {

@@ -30,7 +30,7 @@
 //! | set things in code | [`builder`] |
 //! | run on managed instances | `run_concurrent`, with the feature `concurrency` |
 //! | keep `lambda_runtime::run` | [`wrap_handler`] |
-//! | build the `Runtime` yourself | [`TracedHandler`] and [`DatadogLayer`] |
+//! | build the `Runtime` yourself | [`TracedHandler`] and [`DatadogLayer`], with SnapStart [`snapstart_resource`] |
 //! | make the root span yourself | [`create_root_span`], [`end_root_span`] |
 //! | see what the start takes, and when it fails | [`init_phase`], [`init_failed`] |
 //! | trace each record of a batch | [`trace_record`], [`record_context`] |
@@ -100,7 +100,7 @@ pub use response::{ResponseBody, ResponseStream};
 pub use root::{Root, create_root_span, end_root_span};
 pub use settings::{Setting, settings};
 pub use spans::{DatadogSpans, span_processor};
-pub use start::{InitPhase, init_failed, init_phase};
+pub use start::{InitPhase, init_failed, init_phase, snapstart_resource};
 
 #[cfg(test)]
 mod tests;
@@ -109,3 +109,8 @@ mod tests;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Those of the guide as well.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Guide;

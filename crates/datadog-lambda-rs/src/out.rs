@@ -10,6 +10,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// CloudWatch splits longer events, and half an event is no JSON.
 const MAX_LINE: usize = 200 * 1024;
 
+/// What is around the spans of a line.
+const BEGIN: &str = "{\"traces\":[[";
+const END: &str = "]]}";
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -35,28 +39,32 @@ impl Out {
     }
 }
 
-/// A chunk as one or more lines, each with the tags of the whole trace on its first span.
+/// A chunk as one or more lines, each with the tags of the whole trace on its first span. A line is no longer than
+/// it may be, unless one span alone is.
 pub(crate) fn trace_lines(chunk: &Chunk) -> Vec<String> {
+    let Some(first) = chunk.spans.first() else { return Vec::new() };
     let mut lines = Vec::new();
-    let mut spans: Vec<Span> = Vec::new();
-    let mut weight = 0;
+    let mut line = String::new();
     for span in &chunk.spans {
-        if weight + span.weight() > MAX_LINE && !spans.is_empty() {
-            lines.extend(trace_line(&spans));
-            spans.clear();
-            weight = 0;
-        }
-        let mut span = span.clone();
-        if spans.is_empty()
-            && let Some(first) = chunk.spans.first()
-        {
+        let mut text = json(span);
+        if !line.is_empty() && BEGIN.len() + line.len() + 1 + text.len() + END.len() > MAX_LINE {
+            lines.push(format!("{BEGIN}{line}{END}"));
+            line.clear();
+            let mut span = span.clone();
             inherit(&mut span, first);
+            text = json(&span);
+        } else if !line.is_empty() {
+            line.push(',');
         }
-        weight += span.weight();
-        spans.push(span);
+        line.push_str(&text);
     }
-    lines.extend(trace_line(&spans));
+    lines.push(format!("{BEGIN}{line}{END}"));
     lines
+}
+
+/// Nothing in a span can fail to be written.
+fn json(span: &Span) -> String {
+    serde_json::to_string(&LoggedSpan::from(span)).unwrap_or_default()
 }
 
 fn inherit(span: &mut Span, first: &Span) {
@@ -68,17 +76,6 @@ fn inherit(span: &mut Span, first: &Span) {
     if let Some(priority) = first.metrics.get(trace::SAMPLING_PRIORITY) {
         span.metrics.insert(trace::SAMPLING_PRIORITY, *priority);
     }
-}
-
-fn trace_line(spans: &[Span]) -> Option<String> {
-    #[derive(serde::Serialize)]
-    struct Line<'a> {
-        traces: [Vec<LoggedSpan<'a>>; 1],
-    }
-    if spans.is_empty() {
-        return None;
-    }
-    serde_json::to_string(&Line { traces: [spans.iter().map(LoggedSpan::from).collect()] }).ok()
 }
 
 /// A span as the forwarder takes it: ids in hex, links as a tag.
@@ -218,7 +215,7 @@ mod tests {
         assert_eq!(lines.len(), 4);
         let mut ids = Vec::new();
         for line in lines {
-            assert!(line.len() < MAX_LINE * 11 / 10);
+            assert!(line.len() <= MAX_LINE);
             let line: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(line["traces"][0][0]["meta"]["_dd.p.tid"], "00000000000000ab");
             ids.extend(
@@ -231,6 +228,17 @@ mod tests {
         }
         assert_eq!(ids.len(), 20);
         assert!(ids.is_sorted());
+    }
+
+    /// As JSON some characters take six times what they are.
+    #[test]
+    fn a_line_is_as_long_as_its_json() {
+        let spans: Vec<_> = (1..=20).map(|id| span(id, "\u{1}".repeat(10_000))).collect();
+        let lines = trace_lines(&Chunk { spans });
+        assert_eq!(lines.len(), 7);
+        assert!(lines.iter().all(|line| line.len() <= MAX_LINE));
+        let spans = vec![span(1, "x".repeat(MAX_LINE)), span(2, "y".to_owned())];
+        assert_eq!(trace_lines(&Chunk { spans }).len(), 2);
     }
 
     #[test]

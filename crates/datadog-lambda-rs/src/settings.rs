@@ -46,7 +46,30 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub doc: &'static str,
-    read: fn(&mut Settings, &str) -> Result<(), String>,
+    read: fn(&mut Settings, &str) -> Read,
+}
+
+/// What becomes of a value that is read.
+type Read = Result<(), Unread>;
+
+/// Why a value is not used.
+#[derive(Debug)]
+struct Unread {
+    reason: String,
+    /// It is a list, and what else is in it is used.
+    in_part: bool,
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self { reason, in_part: false }
+    }
+}
+
+impl From<&str> for Unread {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
 }
 
 /// Every setting that is read, once, when the first function of this crate is called.
@@ -216,8 +239,9 @@ impl Settings {
             if value.is_empty() {
                 continue;
             }
-            if let Err(reason) = (row.read)(&mut settings, value) {
-                problems.push(Problem { key: row.key, reason, used: row.default });
+            if let Err(Unread { reason, in_part }) = (row.read)(&mut settings, value) {
+                let used = if in_part { "the rest of it" } else { row.default };
+                problems.push(Problem { key: row.key, reason, used });
             }
         }
         if settings.flush_to_log {
@@ -355,6 +379,25 @@ mod tests {
         ] {
             check(&[(key, bad)], &[key]);
         }
+    }
+
+    #[test]
+    fn of_a_list_the_rest_counts() {
+        let check = |key, value, reason: &str| {
+            let lookup = |asked: &str| (asked == key).then(|| String::from(value));
+            let (settings, problems) = Settings::read(false, lookup);
+            let told: Vec<_> = problems.iter().map(|p| (p.key, p.reason.as_str(), p.used)).collect();
+            assert_eq!(told, [(key, reason, "the rest of it")]);
+            settings
+        };
+        let settings = check("DD_TAGS", "team:a, old,:x,k:v:w", "\"old\" is not key:value, and 1 more");
+        assert_eq!(settings.tags, [("team", "a"), ("k", "v:w")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        let of = "gives no service a new name";
+        let settings = check("DD_SERVICE_MAPPING", "a:b,c:c", &format!("\"c:c\" {of}"));
+        assert_eq!(settings.trigger.service_mapping.get("a"), Some("b"));
+        let style =
+            check("DD_TRACE_PROPAGATION_STYLE_INJECT", "smoke,datadog", "\"smoke\" is no known style");
+        assert_eq!(style.inject_styles, [Style::Datadog]);
     }
 
     #[test]

@@ -86,6 +86,24 @@ pub(crate) fn tell(datadog: &Datadog, failure: Failure) {
     datadog.send_now(&chunks, BEFORE_RESPONSE);
 }
 
+/// For SnapStart, in a [`Runtime`](lambda_runtime::Runtime) of your own: tells the library that its sandbox was made
+/// of a snapshot, so that what differs between sandboxes does. [`run`](crate::run) has it in place.
+///
+/// ```no_run
+/// # async fn start() -> Result<(), lambda_runtime::Error> {
+/// use datadog_lambda_rs::{DatadogLayer, TracedHandler, snapstart_resource};
+/// use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+/// use serde_json::Value;
+///
+/// let handler = service_fn(|event: LambdaEvent<Value>| async { Ok::<_, Error>(event.payload) });
+/// let runtime = Runtime::new(TracedHandler::new(handler)).register_snapstart_resource(snapstart_resource());
+/// runtime.layer(DatadogLayer::new()).run().await
+/// # }
+/// ```
+pub fn snapstart_resource() -> Arc<dyn SnapStartResource> {
+    Arc::new(Restore(datadog().clone()))
+}
+
 /// Tells of a restore: after it the sandbox is another one.
 #[derive(Debug)]
 pub(crate) struct Restore(pub(crate) Arc<Datadog>);

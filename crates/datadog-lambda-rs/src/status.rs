@@ -1,5 +1,5 @@
 //! What a response says of itself, read from any type that can be serialised without serialising it: only
-//! the top-level keys `statusCode` and `batchItemFailures` are looked at, bodies are passed by.
+//! the top-level keys `statusCode`, `batchItemFailures` and `Status` are looked at, bodies are passed by.
 //!
 //! As Lambda's HTTP front ends see it: an object with `statusCode` has that, no response at all is a 502,
 //! anything else is sent as a 200.
@@ -15,6 +15,10 @@ const KEY: &str = "statusCode";
 /// The messages of a batch that have to be delivered again.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 const FAILURES: &str = "batchItemFailures";
+/// What became of a durable execution, as the answer of each of its invocations says.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/durable-functions.html>
+const EXECUTION: &str = "Status";
+const EXECUTIONS: [&str; 3] = ["SUCCEEDED", "FAILED", "PENDING"];
 /// The field of `serde_json::value::RawValue`, which holds the text of a JSON value.
 const RAW: &str = "$serde_json::private::RawValue";
 
@@ -25,24 +29,36 @@ pub(crate) struct Facts {
     pub(crate) status: String,
     /// How many messages of its batch failed, when it says so.
     pub(crate) failed_items: Option<usize>,
+    /// What became of the durable execution, when it says so.
+    pub(crate) execution: Option<String>,
 }
 
 /// Never fails: what cannot be read is a 200.
 pub(crate) fn of(response: &impl Serialize) -> Facts {
     // The user's own `Serialize` may not be made for being called twice.
     let shape = catch_unwind(AssertUnwindSafe(|| response.serialize(Top))).unwrap_or(Err(Unread));
-    let (status, failed_items) = match shape {
-        Ok(Shape::Nothing) => (Some("502".to_owned()), None),
-        Ok(Shape::Object { status, failed_items }) => (status, failed_items),
-        Ok(Shape::Other) | Err(Unread) => (None, None),
+    let (status, object) = match shape {
+        Ok(Shape::Nothing) => (Some("502".to_owned()), Object::default()),
+        Ok(Shape::Object(mut object)) => (object.status.take(), object),
+        Ok(Shape::Other) | Err(Unread) => (None, Object::default()),
     };
-    Facts { status: status.unwrap_or_else(|| "200".to_owned()), failed_items }
+    let Object { failed_items, execution, .. } = object;
+    let execution = execution.filter(|status| EXECUTIONS.contains(&status.as_str()));
+    Facts { status: status.unwrap_or_else(|| "200".to_owned()), failed_items, execution }
 }
 
 enum Shape {
     Nothing,
-    Object { status: Option<String>, failed_items: Option<usize> },
+    Object(Object),
     Other,
+}
+
+/// What an object says.
+#[derive(Default)]
+struct Object {
+    status: Option<String>,
+    failed_items: Option<usize>,
+    execution: Option<String>,
 }
 
 /// Serialising went where no status is, or the response's own `Serialize` failed.
@@ -71,15 +87,21 @@ fn in_text(text: &str) -> Shape {
         status: Option<Value>,
         #[serde(rename = "batchItemFailures")]
         failures: Option<Value>,
+        #[serde(rename = "Status")]
+        execution: Option<Value>,
     }
     if text.trim() == "null" {
         return Shape::Nothing;
     }
-    let Ok(Response { status, failures }) = serde_json::from_str(text) else { return Shape::Other };
-    Shape::Object {
-        status: status.and_then(|status| status.serialize(Leaf).ok()),
+    let Ok(Response { status, failures, execution }) = serde_json::from_str(text) else {
+        return Shape::Other;
+    };
+    let leaf = |value: Option<Value>| value?.serialize(Leaf).ok();
+    Shape::Object(Object {
+        status: leaf(status),
         failed_items: failures.as_ref().and_then(length),
-    }
+        execution: leaf(execution),
+    })
 }
 
 fn length(list: &Value) -> Option<usize> {
@@ -198,8 +220,7 @@ impl ser::Serializer for Top {
 #[derive(Default)]
 struct Entries {
     at: String,
-    status: Option<String>,
-    failed_items: Option<usize>,
+    object: Object,
     raw: Option<String>,
 }
 
@@ -207,14 +228,15 @@ impl Entries {
     fn shape(self) -> Shape {
         match self.raw {
             Some(text) => in_text(&text),
-            None => Shape::Object { status: self.status, failed_items: self.failed_items },
+            None => Shape::Object(self.object),
         }
     }
 
     fn take<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
         match key {
-            KEY => self.status = value.serialize(Leaf).ok(),
-            FAILURES => self.failed_items = serialised_length(value),
+            KEY => self.object.status = value.serialize(Leaf).ok(),
+            FAILURES => self.object.failed_items = serialised_length(value),
+            EXECUTION => self.object.execution = value.serialize(Leaf).ok(),
             _ => {}
         }
     }
@@ -435,6 +457,16 @@ mod tests {
                 panic!("not here")
             }
         }
-        assert_eq!(of(&Once), Facts { status: "200".to_owned(), failed_items: None });
+        assert_eq!(of(&Once), Facts { status: "200".to_owned(), failed_items: None, execution: None });
+    }
+
+    #[test]
+    fn what_became_of_a_durable_execution() {
+        let check = |got: Facts, expect: Option<&str>| assert_eq!(got.execution.as_deref(), expect);
+        check(of(&json!({"Status": "SUCCEEDED", "Result": "{}"})), Some("SUCCEEDED"));
+        check(of(&RawValue::from_string(r#"{"Status":"PENDING"}"#.to_owned()).unwrap()), Some("PENDING"));
+        check(of(&json!({"Status": "perhaps"})), None);
+        check(of(&json!({"Status": 7, "status": "FAILED"})), None);
+        check(of(&()), None);
     }
 }

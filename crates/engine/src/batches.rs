@@ -14,7 +14,7 @@ use crate::queue::Queue;
 /// Sends that may be on their way at once.
 const MAX_FLIGHTS: usize = 8;
 /// Bytes of one request before compression, well below the intakes' limits.
-const MAX_TRACES: usize = 4 << 20;
+const MAX_TRACES: usize = 3 << 20;
 const MAX_OTHER: usize = 3 << 20;
 /// Bytes of one tracer payload: bigger ones are taken apart before they get here.
 pub(crate) const MAX_PAYLOAD: usize = MAX_TRACES / 2;
@@ -157,6 +157,24 @@ impl Batches {
             + self.logs.weight
             + self.stats.weight
             + self.forwards.weight
+    }
+
+    /// Half of what can be held of a signal waits.
+    pub(crate) fn is_half_full(&mut self, signal: Signal) -> bool {
+        let half = self.bound / 2;
+        on_queue!(self, signal, queue => queue.weight >= half)
+    }
+
+    /// So much waits that there will soon be no room for more.
+    pub(crate) fn is_filling(&self) -> bool {
+        let queues = [self.traces.weight, self.sketches.weight, self.logs.weight, self.forwards.weight];
+        queues.into_iter().any(|weight| weight > self.bound / 4)
+    }
+
+    /// What is on its way will make room: until then more would push out what is here.
+    pub(crate) fn is_full_for_now(&self) -> bool {
+        let held = (self.traces.weight + self.traces.flying).max(self.forwards.weight + self.forwards.flying);
+        held > self.bound / 4 * 3 && !self.flights.is_empty()
     }
 
     /// Something of a signal is on its way that should have been answered by now.

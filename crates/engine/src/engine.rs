@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::{Signal, Status, UnixNanos, keys};
 
 use crate::boot::Boot;
-use crate::flush::{self, Flush, Telemetry};
+use crate::flush::{self, Allowance, Flush, Telemetry};
 use crate::invocation::Invocation;
 use crate::invocations::Invocations;
 use crate::io::{Effect, Input, Outcome, SendId, Settings, StartCall};
@@ -36,6 +36,7 @@ pub struct Engine {
     lifecycle: Lifecycle,
     /// When the phase that is on began.
     begun: UnixNanos,
+    mode: Mode,
     boot: Boot,
     invocations: Invocations,
     stages: Stages,
@@ -68,14 +69,15 @@ pub struct Engine {
 impl Engine {
     /// A sandbox that is about to be ready: the first effect is the first `Next`.
     pub fn new(settings: Settings, now: UnixNanos) -> Self {
-        let mode = Mode::default();
+        let mode = Mode::new(settings.managed_instances);
         Self {
             now,
             // Lambda tells its times in milliseconds.
             born: UnixNanos::from_millis(now.as_millis()),
             lifecycle: Lifecycle::new(),
             begun: now,
-            boot: Boot::new(settings.seed),
+            mode,
+            boot: Boot::new(settings.seed, mode),
             invocations: Invocations::new(mode),
             stages: Stages::new(&settings, mode),
             flush: Flush::new(settings.flush_timeout, settings.seed),
@@ -103,6 +105,9 @@ impl Engine {
         match input {
             Input::Invoke { request_id, arn: _, deadline } => {
                 self.close_forerunner();
+                if !self.invocations.announced_any() {
+                    self.flush.reseed(request_id.as_str());
+                }
                 let evicted = self.invocations.announce(now, &request_id);
                 self.close(evicted);
                 self.begin_invocation(flush::invocation_deadline(now, deadline));
@@ -124,6 +129,15 @@ impl Engine {
                 let evicted = self.invocations.end_call(now, *call);
                 self.close(evicted);
             }
+            Input::EventSeen(call) => {
+                let evicted = self.invocations.event_seen(now, self.stages.seed(), *call);
+                self.close(evicted);
+            }
+            Input::AnswerSeen(call) => {
+                let evicted = self.invocations.answer_seen(now, *call);
+                self.close(evicted);
+            }
+            Input::Usage { request_id, figures } => self.invocations.usage(&request_id, figures),
             Input::Traces { tracer, chunks } => self.traces(&tracer, chunks),
             Input::Stats(stats) => self.stages.batches.push_stats(stats, &mut self.stages.drops),
             Input::Forward(forward) => {
@@ -182,6 +196,11 @@ impl Engine {
     /// When data goes that the end of no invocation waits for.
     fn background(&self) -> Option<UnixNanos> {
         let since = self.idle_since?;
+        if let (Phase::Waiting, Some(company)) =
+            (self.lifecycle.phase(), self.mode.company(self.pace.company(false)))
+        {
+            return Some(since + company);
+        }
         match self.lifecycle.phase() {
             Phase::Waiting => {
                 let company = self.pace.company(false);
@@ -239,7 +258,7 @@ impl Engine {
             && batches.waiting_weight() >= MUCH
             && batches.has_landed()
             && self.flush.is_well()
-            && self.accepted_at.is_some_and(|at| self.now.since(at) < WARM)
+            && (batches.is_filling() || self.accepted_at.is_some_and(|at| self.now.since(at) < WARM))
     }
 
     /// Lets all that is here go, and waits for nothing.
@@ -358,22 +377,30 @@ impl Engine {
         self.pace.flushed(now);
         self.derive();
         self.stages.queue_logs();
-        self.stages.queue_metrics(now);
+        // What may not go now is better put together with what comes.
+        let (series, sketches) = (Signal::Series, Signal::Sketches);
+        let (series, sketches) =
+            (self.allowance(series, until).is_some(), self.allowance(sketches, until).is_some());
+        self.stages.queue_metrics(now, series, sketches);
         self.flush.begin();
         for signal in
             Signal::ALL.into_iter().filter(|signal| self.stages.batches.has(*signal)).collect::<Vec<_>>()
         {
-            let allowance = if self.lifecycle.is_shutting_down() {
-                Flush::allow_last(now, until)
-            } else {
-                self.flush.allow(signal, now, until)
-            };
-            if let Some(mut allowance) = allowance {
+            if let Some(mut allowance) = self.allowance(signal, until) {
                 // After a freeze there is an answer that was not read, or none: nobody knows.
                 allowance.held &= !self.stages.batches.is_late(signal, now);
                 self.stages.batches.begin(signal, allowance);
             }
         }
+    }
+
+    /// What a signal may send now.
+    fn allowance(&mut self, signal: Signal, until: UnixNanos) -> Option<Allowance> {
+        if self.lifecycle.is_shutting_down() {
+            return Flush::allow_last(self.now, until);
+        }
+        let hurries = self.stages.batches.is_half_full(signal);
+        self.flush.allow(signal, self.now, until, hurries)
     }
 
     fn depart(&mut self) {
@@ -450,10 +477,7 @@ impl Engine {
 
     fn close_all(&mut self) {
         self.derive();
-        let cut_off = self.cut_off.take();
-        if let Some(live) = self.invocations.live_mut().filter(|live| live.done.is_none()) {
-            live.cut_off = cut_off;
-        }
+        self.invocations.cut_off(self.cut_off.take().as_ref());
         for one in self.invocations.take_all().collect::<Vec<_>>() {
             self.close(Some(one));
         }

@@ -2,13 +2,11 @@
 //! its facts are there. Units as Datadog's extension gives them
 //! (<https://docs.datadoghq.com/serverless/aws_lambda/metrics/>).
 
-use model::{Metric, Millis, Status, Text, UnixNanos, keys::metrics};
+use model::{Metric, Millis, PlatformSpan, Status, Text, UnixNanos, keys::metrics};
 
 use crate::boot::Verdict;
 use crate::invocation::{Done, Invocation, Reported};
-
-/// Dollars for a request.
-const REQUEST_PRICE: f64 = 0.000_000_2;
+use crate::pricing;
 
 /// Metrics of one invocation, with their tags.
 struct Sink<'a> {
@@ -23,15 +21,17 @@ impl Sink<'_> {
     }
 }
 
-/// Gives what can be derived now and was not given before. `closing`: no more facts will come. `price`:
-/// dollars for a gigabyte-second.
+/// Gives what can be derived now and was not given before, with the tags of the sandbox on it. `closing`: no more
+/// facts will come. `price`: dollars for a gigabyte-second.
 pub(crate) fn derive(
     invocation: &mut Invocation,
     verdict: Verdict,
-    price: f64,
+    sandbox: &[Text],
+    price: Option<f64>,
     closing: bool,
 ) -> Vec<Metric> {
-    let tags: Vec<Text> = verdict.tags().iter().map(|(k, v)| format!("{k}:{v}").into()).collect();
+    let tags = verdict.tags().iter().map(|(k, v)| Text::from(format!("{k}:{v}")));
+    let tags: Vec<Text> = tags.chain(sandbox.iter().cloned()).collect();
     let mut sink = Sink { tags: &tags, metrics: Vec::new() };
 
     // At its own START where that is told, so that it does not matter when INVOKE was read.
@@ -41,8 +41,9 @@ pub(crate) fn derive(
         once(&mut invocation.given.invocations, || sink.push(metrics::INVOCATIONS, 1.0, begun));
     }
 
-    let over = invocation.done.as_ref().map(|done| done.time);
-    let over = over.or_else(|| invocation.end_call.as_ref().map(|(at, _)| *at).or(begun).filter(|_| closing));
+    let reported = invocation.report.as_ref().map(|reported| reported.time);
+    let over = invocation.done.as_ref().map(|done| done.time).or(reported);
+    let over = over.or_else(|| invocation.answered().or(begun).filter(|_| closing));
     if let Some(over) = over {
         if invocation.is_error() || invocation.error_told {
             once(&mut invocation.given.errors, || sink.push(metrics::ERRORS, 1.0, over));
@@ -56,8 +57,14 @@ pub(crate) fn derive(
     }
     if let Some(done) = &invocation.done {
         once(&mut invocation.given.runtime, || runtime(&mut sink, done));
+        response(&mut sink, &done.spans, done.time, &mut invocation.given.response);
+        for (name, value) in std::mem::take(&mut invocation.usage) {
+            sink.push(name, value, done.time);
+        }
     }
     if let Some(reported) = &invocation.report {
+        // Managed instances have no other record.
+        response(&mut sink, &reported.report.spans, reported.time, &mut invocation.given.response);
         once(&mut invocation.given.report, || report(&mut sink, reported, price));
         let runtime = invocation.done.as_ref().and_then(|done| done.duration).map(Millis::get);
         if let Some(runtime) = runtime.filter(|ms| *ms > 0.0) {
@@ -79,7 +86,18 @@ fn runtime(sink: &mut Sink<'_>, done: &Done) {
     }
 }
 
-fn report(sink: &mut Sink<'_>, Reported { time, report }: &Reported, price: f64) {
+/// What Lambda measured of the answer, in the first record that has it.
+fn response(sink: &mut Sink<'_>, spans: &[PlatformSpan], time: UnixNanos, given: &mut bool) {
+    let known =
+        [("responseLatency", metrics::RESPONSE_LATENCY), ("responseDuration", metrics::RESPONSE_DURATION)];
+    let told = |name: &str| spans.iter().find(|span| span.name == name).map(|span| span.duration.get());
+    let told: Vec<_> = known.iter().filter_map(|(name, metric)| Some((*metric, told(name)?))).collect();
+    if !told.is_empty() {
+        once(given, || told.into_iter().for_each(|(metric, ms)| sink.push(metric, ms, time)));
+    }
+}
+
+fn report(sink: &mut Sink<'_>, Reported { time, report }: &Reported, price: Option<f64>) {
     sink.push(metrics::DURATION, report.duration.as_secs(), *time);
     if let Some(billed) = report.billed_ms {
         sink.push(metrics::BILLED_DURATION, billed as f64 / 1000.0, *time);
@@ -90,9 +108,8 @@ fn report(sink: &mut Sink<'_>, Reported { time, report }: &Reported, price: f64)
     if let Some(size) = report.memory_size_mb {
         sink.push(metrics::MEMORY_SIZE, size as f64, *time);
     }
-    if let (Some(billed), Some(size)) = (report.billed_ms, report.memory_size_mb) {
-        let cost = REQUEST_PRICE + billed as f64 / 1000.0 * (size as f64 / 1024.0) * price;
-        sink.push(metrics::ESTIMATED_COST, (cost * 1e12).round() / 1e12, *time);
+    if let (Some(billed), Some(size), Some(price)) = (report.billed_ms, report.memory_size_mb, price) {
+        sink.push(metrics::ESTIMATED_COST, pricing::invocation(price, billed, size), *time);
     }
 }
 

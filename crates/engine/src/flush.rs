@@ -34,6 +34,8 @@ const SHORT: Duration = Duration::from_millis(200);
 /// How long nothing is sent after the second failure; doubles with each more.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 const MAX_DOUBLINGS: u32 = 5;
+/// The same where so much waits that it will be lost soon: an intake that fails now and then must not cost data.
+const HURRY: Duration = Duration::from_secs(1);
 /// A deadline that has passed when it is told is none (emulators say zero): the longest there can be.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(900);
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
@@ -73,7 +75,7 @@ pub(crate) fn end_of(
     let last = deadline - LEAD;
     let Some(live) = live else { return begun };
     let done = live.done.as_ref().map(|done| done.at);
-    let answered = live.end_call.as_ref().map(|(at, _)| *at).or(live.root_seen);
+    let answered = live.answered().or(live.root_seen);
     let end = match (done, answered, telemetry) {
         (Some(done), _, _) if live.report.is_some() || !live.awaits_end_call() => done,
         (Some(done), _, _) => done + CALL_GRACE,
@@ -124,6 +126,8 @@ struct Breaker {
     failed_in: u64,
     /// Nothing is sent before.
     open_until: UnixNanos,
+    /// Nor before this where there is hardly room for more.
+    hurry_at: UnixNanos,
 }
 
 impl Flush {
@@ -137,18 +141,31 @@ impl Flush {
         self.timeout
     }
 
+    /// SnapStart: all sandboxes that are made of one snapshot have one seed, but no two have the same first
+    /// invocation.
+    pub(crate) fn reseed(&mut self, first: &str) {
+        self.seed = Ids::of(self.seed, first).draw();
+    }
+
     /// Begins another flush.
     pub(crate) fn begin(&mut self) {
         self.number += 1;
     }
 
-    /// What a signal may send in the flush that began, which ends at `until`. `None`: nothing.
-    pub(crate) fn allow(&self, signal: Signal, now: UnixNanos, until: UnixNanos) -> Option<Allowance> {
+    /// What a signal may send in the flush that began, which ends at `until`. `None`: nothing. `hurries`: half of
+    /// what can be held of it waits.
+    pub(crate) fn allow(
+        &self,
+        signal: Signal,
+        now: UnixNanos,
+        until: UnixNanos,
+        hurries: bool,
+    ) -> Option<Allowance> {
         let breaker = self.breaker(signal);
         let (batches, deadline, held) = match breaker.failures {
             0 => (usize::MAX, until.min(now + self.timeout), true),
             1 => (1, until.min(now + self.timeout.min(SHORT)), true),
-            _ if now < breaker.open_until => return None,
+            _ if now < breaker.open_until && !(hurries && now >= breaker.hurry_at) => return None,
             // Whether it is back is found out while invocations run.
             _ => (1, now + self.timeout, false),
         };
@@ -183,6 +200,7 @@ impl Flush {
             let drawn = Ids::of(seed ^ u64::from(breaker.failures), signal.as_str()).draw();
             let more = u32::try_from(drawn % 256).unwrap_or_default();
             breaker.open_until = now + pause + pause / 1024 * more;
+            breaker.hurry_at = now + HURRY * (1 << doublings.min(MAX_DOUBLINGS));
         }
         false
     }

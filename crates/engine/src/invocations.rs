@@ -5,15 +5,14 @@
 
 use std::collections::VecDeque;
 
-use model::{Millis, RequestId, UnixNanos};
+use model::{Millis, RequestId, Status, UnixNanos};
 use trigger::Reading;
 
+use crate::adopt::Nest;
+use crate::ids::Ids;
 use crate::invocation::Invocation;
-use crate::io::EndCall;
+use crate::io::{EndCall, StartCall};
 use crate::mode::{Mode, Owner};
-
-/// How many are remembered: late facts of older ones find nobody. Beyond it the oldest is closed.
-const MAX_INVOCATIONS: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Invocations {
@@ -26,6 +25,8 @@ pub(crate) struct Invocations {
     unclaimed: Unclaimed,
     /// Any was ever announced.
     announced_any: bool,
+    /// Errors that libraries counted of invocations whose end was not told, where nobody knows of which.
+    told_errors: u64,
 }
 
 /// Calls that came before the invocation that they are about.
@@ -44,6 +45,7 @@ impl Invocations {
             caller: None,
             unclaimed: Unclaimed::default(),
             announced_any: false,
+            told_errors: 0,
         }
     }
 
@@ -87,11 +89,12 @@ impl Invocations {
         }
     }
 
+    /// Beyond what is remembered the oldest is closed.
     fn add(&mut self, id: &RequestId, fact: impl FnOnce(&mut Invocation)) -> Option<Invocation> {
         let mut new = Invocation::new(id.clone());
         fact(&mut new);
         self.entries.push_back(new);
-        if self.entries.len() > MAX_INVOCATIONS { self.entries.pop_front() } else { None }
+        if self.entries.len() > self.mode.memory() { self.entries.pop_front() } else { None }
     }
 
     /// INVOKE
@@ -119,12 +122,18 @@ impl Invocations {
     }
 
     /// `platform.start`. One with the time of a known one was delivered twice.
-    pub(crate) fn start(&mut self, time: UnixNanos, id: &RequestId) -> Option<Invocation> {
+    pub(crate) fn start(&mut self, now: UnixNanos, time: UnixNanos, id: &RequestId) -> Option<Invocation> {
+        let announces = self.mode.starts_announce();
+        let is_first = announces && !std::mem::replace(&mut self.announced_any, true);
         self.open(
             id,
             |known| known.started.is_none_or(|started| started == time),
             |invocation| {
                 invocation.started.get_or_insert(time);
+                if announces {
+                    invocation.invoked.get_or_insert(now);
+                    invocation.is_first |= is_first;
+                }
             },
         )
     }
@@ -182,7 +191,7 @@ impl Invocations {
     ) -> Option<Invocation> {
         let owner = match id {
             Some(id) => Owner::Invocation(id),
-            None => self.mode.owner_of_start_call(waiting, self.live.as_ref()),
+            None => self.mode.owner_of_start_call(waiting, self.live_id()),
         };
         self.caller = Some(owner.clone());
         match owner {
@@ -196,13 +205,14 @@ impl Invocations {
                 self.unclaimed.start_call = Some(reading);
                 None
             }
+            Owner::Unknown => None,
         }
     }
 
     pub(crate) fn end_call(&mut self, at: UnixNanos, call: EndCall) -> Option<Invocation> {
         let owner = match &call.request_id {
             Some(id) => Owner::Invocation(id.clone()),
-            None => self.mode.owner_of_end_call(self.caller.as_ref(), self.live.as_ref()),
+            None => self.mode.owner_of_end_call(self.caller.as_ref(), self.live_id()),
         };
         if self.caller.as_ref() == Some(&owner) {
             self.caller = None;
@@ -217,6 +227,36 @@ impl Invocations {
                 self.unclaimed.end_call = Some((at, call));
                 None
             }
+            Owner::Unknown => None,
+        }
+    }
+
+    /// The Runtime API proxy saw the event of an invocation.
+    pub(crate) fn event_seen(&mut self, now: UnixNanos, seed: u64, call: StartCall) -> Option<Invocation> {
+        let (id, reading) = (call.request_id?, call.reading);
+        let attempts =
+            self.entries.iter().filter(|known| known.request_id == id && known.event_seen.is_some());
+        let mut ids = Ids::of(seed, &format!("{id} seen {}", attempts.count()));
+        let is_free = |known: &Invocation| known.event_seen.is_none();
+        self.open(&id, is_free, |invocation| {
+            invocation.note_event(reading);
+            invocation.nest = Some(Nest::new(invocation, &mut ids, now));
+        })
+    }
+
+    /// The Runtime API proxy saw how an invocation was answered.
+    pub(crate) fn answer_seen(&mut self, at: UnixNanos, call: EndCall) -> Option<Invocation> {
+        let id = call.request_id.clone()?;
+        let is_open = |known: &Invocation| known.event_seen.is_some();
+        self.follow(&id, is_open, |invocation| invocation.note_answer(at, call))
+    }
+
+    /// What the kernel told of an invocation that runs.
+    pub(crate) fn usage(&mut self, id: &RequestId, figures: Vec<(&'static str, f64)>) {
+        let is_open = |known: &&mut Invocation| known.request_id == *id && known.invoked.is_some();
+        if let Some(known) = self.entries.iter_mut().rev().find(is_open) {
+            known.usage = figures;
+            known.changed = true;
         }
     }
 
@@ -232,14 +272,37 @@ impl Invocations {
         self.entries.iter().find(|known| known.is_first)?.started
     }
 
+    /// All that are known, oldest first.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Invocation> {
+        self.entries.iter()
+    }
+
     /// The invocation that was announced last.
     pub(crate) fn live(&self) -> Option<&Invocation> {
         let live = self.live.as_ref()?;
         self.entries.iter().rev().find(|known| known.invoked.is_some() && known.request_id == *live)
     }
 
+    /// Whom a fact without a request id is about, if that is known.
     pub(crate) fn live_id(&self) -> Option<&RequestId> {
-        self.live.as_ref()
+        self.mode.live(self.live.as_ref(), self.running().map(|known| &known.request_id))
+    }
+
+    /// Those whose end was not told.
+    fn running(&self) -> impl Iterator<Item = &Invocation> {
+        self.entries.iter().filter(|known| known.invoked.is_some() && !known.is_over())
+    }
+
+    /// SHUTDOWN tells how those ended whose end no record told.
+    pub(crate) fn cut_off(&mut self, how: Option<&Status>) {
+        let mode = self.mode;
+        let last = self.live.clone();
+        let is_live = |known: &Invocation| mode.starts_announce() || last.as_ref() == Some(&known.request_id);
+        let open =
+            |known: &&mut Invocation| known.invoked.is_some() && known.done.is_none() && is_live(known);
+        for one in self.entries.iter_mut().filter(open) {
+            one.cut_off = how.cloned();
+        }
     }
 
     pub(crate) fn announced_any(&self) -> bool {
@@ -254,10 +317,21 @@ impl Invocations {
     /// A library counts an error of the live invocation: `true` when there is one, and it is counted from
     /// here.
     pub(crate) fn error_told(&mut self) -> bool {
+        if !self.mode.errors_have_owners() {
+            self.told_errors += 1;
+            return false;
+        }
         let Some(live) = self.live_mut() else { return false };
         live.error_told = true;
         live.changed = true;
         true
+    }
+
+    /// The end of an invocation is told that failed: `true` when its error is one that a library has counted.
+    pub(crate) fn take_told_error(&mut self) -> bool {
+        let known = self.told_errors > 0;
+        self.told_errors = self.told_errors.saturating_sub(1);
+        known
     }
 
     pub(crate) fn live_mut(&mut self) -> Option<&mut Invocation> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{
-    Arn, Batch, Chunk, ClientStats, Forward, LogLine, Metric, RequestId, SketchSeries, SpanId,
+    Arn, Batch, Chunk, ClientStats, Forward, LogLine, Metric, RequestId, SketchSeries, SpanId, Tags,
     TelemetryRecord, Text, TracerInfo, UnixNanos,
 };
 use propagation::TraceContext;
@@ -26,6 +26,13 @@ pub enum Input {
     StartCall(Box<StartCall>),
     /// `POST /lambda/end-invocation`: a library tells how the handler ended.
     EndCall(Box<EndCall>),
+    /// The Runtime API proxy: the event that the runtime was given. Said of every function behind it; what a
+    /// library tells of the same invocation counts for more.
+    EventSeen(Box<StartCall>),
+    /// The Runtime API proxy: what the runtime answered, and Lambda took.
+    AnswerSeen(Box<EndCall>),
+    /// What the kernel told of the time of an invocation: metrics and their values. Before the record of its end.
+    Usage { request_id: RequestId, figures: Vec<(&'static str, f64)> },
     /// Traces from a tracer.
     Traces { tracer: TracerInfo, chunks: Vec<Chunk> },
     /// Statistics from a tracer that computes them itself.
@@ -143,6 +150,8 @@ pub struct EndCall {
     /// `statusCode` of the response.
     pub http_status_code: Option<u16>,
     pub error: Option<InvocationError>,
+    /// Of the response, when payloads are wanted as tags.
+    pub tags: Tags<Text>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -186,6 +195,8 @@ pub struct Settings {
     pub function_tags: Vec<(Text, Text)>,
     /// Which traces are left out, and what is replaced in them.
     pub trace_rules: TraceRules,
+    /// Statistics of traces are made here, and then those that were sampled out are not sent.
+    pub compute_stats: bool,
     pub enhanced_metrics: bool,
     pub logs: bool,
     /// What is done with each log line.
@@ -194,8 +205,10 @@ pub struct Settings {
     pub platform_logs: bool,
     /// Stands before the names of the function's own metrics, dot included.
     pub metric_namespace: Text,
-    /// Which tags of the function go on its own metrics.
+    /// Which tags of the function go on its own metrics, on spans and on log lines.
     pub metric_tags: TagChoice,
+    pub span_tags: TagChoice,
+    pub log_tags: TagChoice,
     /// Bytes held per signal before the oldest are dropped.
     pub batch_bytes: usize,
     /// The longest that one send may take, and the longest that a flush may hold back `Next`.
@@ -203,6 +216,8 @@ pub struct Settings {
     pub flush_strategy: FlushStrategy,
     /// Seeds the ids of spans made here. Different in every sandbox.
     pub seed: u64,
+    /// Managed instances: many invocations at once, and no INVOKE.
+    pub managed_instances: bool,
 }
 
 /// A function without a name, everything on, 10 MB per signal, 5 s to send.
@@ -216,16 +231,20 @@ impl Default for Settings {
             version: None,
             function_tags: Vec::new(),
             trace_rules: TraceRules::default(),
+            compute_stats: false,
             enhanced_metrics: true,
             logs: true,
             log_rules: LogRules::default(),
             platform_logs: true,
             metric_namespace: Text::default(),
             metric_tags: TagChoice::default(),
+            span_tags: TagChoice::default(),
+            log_tags: TagChoice::default(),
             batch_bytes: 10 << 20,
             flush_timeout: Duration::from_secs(5),
             flush_strategy: FlushStrategy::Adaptive,
             seed: 0,
+            managed_instances: false,
         }
     }
 }

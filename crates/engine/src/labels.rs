@@ -1,8 +1,11 @@
 //! The tags that all telemetry of this function carries, put together once at start.
 
-use model::{Tags, Text, keys};
+use std::sync::Arc;
+
+use model::{InitializationType, SharedTags, Tags, Text, keys};
 
 use crate::io::Settings;
+use crate::pricing;
 
 /// Which tags of the function are taken: of `only`, if that is set, all but those of `exclude`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -26,8 +29,10 @@ pub(crate) struct Labels {
     pub(crate) service: Text,
     /// `DD_SERVICE`, lower case.
     pub(crate) configured_service: Option<Text>,
+    pub(crate) env: Option<Text>,
+    pub(crate) version: Option<Text>,
     /// Tags of every span.
-    pub(crate) span: Vec<(Text, Text)>,
+    pub(crate) span: Arc<SharedTags<Text>>,
     /// `_dd.tags.function`.
     pub(crate) payload: Tags<Text>,
     /// `key:value` of every metric that is made here.
@@ -36,8 +41,8 @@ pub(crate) struct Labels {
     pub(crate) own_metric: Vec<Text>,
     /// Comma-separated, of every log entry.
     pub(crate) log: String,
-    /// Dollars for a gigabyte-second.
-    pub(crate) price: f64,
+    /// Dollars for a gigabyte-second, where they are known.
+    pub(crate) price: Option<f64>,
 }
 
 impl Labels {
@@ -63,22 +68,32 @@ impl Labels {
         let own_metric = tags.iter().zip(&list).filter(|((key, _), _)| settings.metric_tags.takes(key));
         let own_metric = own_metric.map(|(_, tag)| tag.clone()).collect();
         let joined = list.join(",");
-        let mut span = tags.clone();
+        let of_log = tags.iter().zip(&list).filter(|((key, _), _)| settings.log_tags.takes(key));
+        let log = of_log.map(|(_, tag)| tag.as_ref()).collect::<Vec<_>>().join(",");
+        let mut span: Vec<_> =
+            tags.iter().filter(|(key, _)| settings.span_tags.takes(key)).cloned().collect();
         span.push((keys::lambda::ORIGIN.into(), keys::lambda::ORIGIN_LAMBDA.into()));
         span.push((keys::trace::ORIGIN.into(), keys::lambda::ORIGIN_LAMBDA.into()));
-        let arm = tags.iter().any(|(k, v)| k == keys::lambda::ARCHITECTURE && v == "arm64");
+        let is = |key: &str, value: &str| tags.iter().any(|(k, v)| k == key && v == value);
+        let region = tags.iter().find(|(k, _)| k == keys::lambda::REGION).map_or("", |(_, region)| region);
+        let price = pricing::gigabyte_second(
+            region,
+            is(keys::lambda::ARCHITECTURE, "arm64"),
+            is(keys::lambda::INIT_TYPE, InitializationType::ProvisionedConcurrency.as_str()),
+        );
         Self {
             function_name: settings.function_name.clone(),
             function_arn: settings.function_arn.clone(),
             service: configured_service.clone().unwrap_or_else(|| lower(&settings.function_name)),
             configured_service,
-            span,
+            env: settings.env.clone().filter(|env| !env.is_empty()),
+            version: settings.version.clone(),
+            span: Arc::new(SharedTags::new(span)),
             payload: [(keys::trace::FUNCTION_TAGS, joined.clone())].into_iter().collect(),
             own_metric,
             metric: list,
-            log: joined,
-            // <https://aws.amazon.com/lambda/pricing/>, first tier of most regions.
-            price: if arm { 0.000_013_333_4 } else { 0.000_016_666_7 },
+            log,
+            price,
         }
     }
 }

@@ -16,8 +16,10 @@
 //! assert_eq!((engine.poll(), engine.deadline()), (None, None));
 //! ```
 
+mod adopt;
 mod batches;
 mod boot;
+mod concentrator;
 mod drops;
 mod engine;
 mod enhanced;
@@ -36,9 +38,11 @@ mod normalise;
 mod obfuscate;
 mod overhead;
 mod pace;
+mod pricing;
 mod queue;
 mod root;
 mod rules;
+mod runtime;
 mod stages;
 mod trace;
 

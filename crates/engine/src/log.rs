@@ -81,6 +81,10 @@ impl LogStage {
                 self.adopt_later(entry);
                 None
             }
+            Owner::Unknown => {
+                self.push(entry);
+                None
+            }
         }
     }
 
@@ -90,7 +94,11 @@ impl LogStage {
         let (version, arn) = (known(&init.runtime_version), known(&init.runtime_version_arn));
         let message = format!("INIT_START Runtime Version: {version} Runtime Version ARN: {arn}");
         if self.platform_lines {
-            self.adopt_later(Entry { message, level: LogLevel::Info, time, request_id: None, tags: None });
+            let entry = Entry { message, level: LogLevel::Info, time, request_id: None, tags: None };
+            match self.mode.owner_of_line(None) {
+                Owner::Next | Owner::Invocation(_) => self.adopt_later(entry),
+                Owner::Unknown => self.push(entry),
+            }
         }
     }
 
@@ -121,6 +129,9 @@ impl LogStage {
     /// `REPORT`. `runtime`: the duration that `platform.runtimeDone` told.
     pub(crate) fn report(&mut self, time: UnixNanos, report: &InvocationReport, runtime: Option<Millis>) {
         use std::fmt::Write;
+        if let (None, None, Some(runtime)) = (report.billed_ms, report.memory_size_mb, runtime) {
+            return self.short_report(time, report, runtime);
+        }
         let duration = report.duration.get();
         let mut message = format!("REPORT RequestId: {} Duration: {duration:.2} ms", report.request_id);
         // Writing to a String cannot fail.
@@ -142,6 +153,22 @@ impl LogStage {
             let _ = write!(message, " Init Duration: {:.2} ms", init.get());
         }
         self.platform(time, LogLevel::Info, &report.request_id, message);
+    }
+
+    /// `REPORT` of managed instances, where nothing is billed by the invocation and no `END` is told.
+    fn short_report(&mut self, time: UnixNanos, report: &InvocationReport, runtime: Millis) {
+        let id = &report.request_id;
+        let tail = match (&report.status, &report.error_type) {
+            (Some(Status::Timeout), _) => {
+                format!(" Task timed out after {:.2} seconds", report.duration.as_secs())
+            }
+            (Some(Status::Error | Status::Failure), Some(kind)) => format!(" Task failed: {kind}"),
+            (Some(Status::Error | Status::Failure), None) => " Task failed with an unknown error".to_owned(),
+            (Some(Status::Success | Status::Other(_)) | None, _) => String::new(),
+        };
+        let level = if tail.is_empty() { LogLevel::Info } else { LogLevel::Error };
+        let message = format!("REPORT RequestId: {id} Runtime Duration: {:.2} ms{tail}", runtime.get());
+        self.platform(time, level, id, message);
     }
 
     /// Gives up waiting: the lines that no START came for go without a request id.

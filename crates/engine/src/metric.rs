@@ -136,13 +136,22 @@ impl MetricStage {
         }
     }
 
-    /// Gives all that is held, with the function's tags on it: also of the 10 seconds that go on, as the
-    /// next flush may be hours away.
-    pub(crate) fn take(&mut self, labels: &Labels) -> (Vec<Series>, Vec<SketchSeries>) {
+    /// Gives what is held for series and for sketches, with the function's tags on it: also of the 10 seconds that
+    /// go on, as the next flush may be hours away.
+    pub(crate) fn take(
+        &mut self,
+        labels: &Labels,
+        of_series: bool,
+        of_sketches: bool,
+    ) -> (Vec<Series>, Vec<SketchSeries>) {
         let (mut series, mut sketches): (Vec<Series>, Vec<SketchSeries>) = (Vec::new(), Vec::new());
-        self.weight = 0;
+        let is_wanted = |class: Class| if class == Class::Sketch { of_sketches } else { of_series };
+        let (taken, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.values).into_iter().partition(|((class, _), _)| is_wanted(*class));
+        self.weight = kept.keys().map(|(_, context)| context.weight()).sum();
+        self.values = kept;
         let mut last: Option<(Class, Text, Vec<Text>)> = None;
-        for ((class, context), value) in std::mem::take(&mut self.values) {
+        for ((class, context), value) in taken {
             let at = UnixNanos::from_secs(context.bucket);
             let same =
                 last.as_ref().is_some_and(|(c, n, t)| (*c, n, t) == (class, &context.name, &context.tags));

@@ -1,6 +1,6 @@
 //! Whether the end of an invocation waits for its data, and how long data waits for company while one runs.
 //! Knows when invocations came and how long sending took; holds no data. The reasons are in
-//! `docs/decisions/0005-when-data-leaves.md`.
+//! `docs/decisions/0007-when-data-leaves.md`.
 //!
 //! | strategy | at the end of an invocation | while one runs |
 //! |---|---|---|

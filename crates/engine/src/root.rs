@@ -1,5 +1,5 @@
-//! The `aws.lambda` span of a function whose library tells the extension of its invocations, and the spans
-//! of the services that the event came through. For functions whose library sends its own, nothing is made
+//! The `aws.lambda` span of a function whose library tells the extension of its invocations, or that has none
+//! and runs behind the Runtime API proxy, and the spans of the services that the event came through. For functions whose library sends its own, nothing is made
 //! here.
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) fn assemble(
     seed: u64,
     now: UnixNanos,
 ) -> Root {
-    let reading = invocation.start_call.as_deref();
+    let reading = invocation.reading();
     let call = invocation.end_call.as_ref().map(|(_, call)| &**call);
     let parent = reading.and_then(|reading| reading.parent.as_ref());
     let told = call.and_then(|call| call.context.as_ref());
@@ -42,9 +42,12 @@ pub(crate) fn assemble(
     let inferred_ids: Vec<SpanId> = inferred.iter().map(|_| ids.span()).collect();
 
     let trace_id = parent.or(told).map(|context| context.trace_id);
-    let trace_id = trace_id.or_else(|| placeholder.map(|span| span.trace_id)).unwrap_or(drawn_trace);
+    let nest = invocation.nest.as_ref();
+    let begun = || nest.and_then(|nest| nest.trace_id);
+    let trace_id =
+        trace_id.or_else(|| placeholder.map(|span| span.trace_id)).or_else(begun).unwrap_or(drawn_trace);
     let span_id = call.and_then(|call| call.span_id).or_else(|| placeholder.map(|span| span.span_id));
-    let span_id = span_id.unwrap_or(drawn_span);
+    let span_id = span_id.or(nest.map(|nest| nest.span_id)).unwrap_or(drawn_span);
     let caller = parent.or(told).and_then(|context| context.span_id).filter(|caller| *caller != span_id);
     let parent_id = inferred_ids.last().copied().or(caller);
     let priority = told.and_then(|told| told.priority).or_else(|| parent.and_then(|parent| parent.priority));
@@ -95,8 +98,7 @@ pub(crate) fn assemble(
 fn times(invocation: &Invocation, now: UnixNanos) -> (UnixNanos, Duration) {
     let done = invocation.done.as_ref();
     let told = done.and_then(|done| done.duration);
-    let over =
-        done.map(|done| done.time).or_else(|| invocation.end_call.as_ref().map(|(at, _)| *at)).unwrap_or(now);
+    let over = done.map(|done| done.time).or_else(|| invocation.answered()).unwrap_or(now);
     let start = invocation.started.or(invocation.invoked).unwrap_or(over);
     (start, told.map_or_else(|| over.since(start), Millis::to_duration))
 }
@@ -119,11 +121,14 @@ fn describe(span: &mut Span, invocation: &Invocation, verdict: Verdict, labels: 
     for (key, value) in verdict.tags() {
         span.meta.insert(*key, *value);
     }
-    if let Some(reading) = invocation.start_call.as_deref() {
+    if let Some(reading) = invocation.reading() {
         for (key, value) in reading.tags.iter() {
             span.meta.insert(key.clone(), value.clone());
         }
         span.links.extend(reading.links.iter().cloned());
+    }
+    for (key, value) in invocation.ends().flat_map(|call| call.tags.iter()) {
+        span.meta.insert(key.clone(), value.clone());
     }
     if invocation.is_error() {
         span.error = true;
@@ -135,7 +140,7 @@ fn describe(span: &mut Span, invocation: &Invocation, verdict: Verdict, labels: 
 
 /// What went wrong, in the words of the library, else in Lambda's.
 fn error_of(invocation: &Invocation) -> Option<InvocationError> {
-    if let Some(error) = invocation.end_call.as_ref().and_then(|(_, call)| call.error.clone()) {
+    if let Some(error) = invocation.ends().find_map(|call| call.error.clone()) {
         return Some(error);
     }
     let kind = invocation.done.as_ref().and_then(|done| done.error_type.clone());

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use model::{Chunk, LogLine, Metric, RequestId, SketchSeries, Span, TracerInfo, UnixNanos, keys};
+use model::{
+    Chunk, InitStart, LogLine, Metric, RequestId, SketchSeries, Span, Text, TracerInfo, UnixNanos, keys,
+};
 
 use crate::batches::Batches;
 use crate::boot::{Boot, Context, Verdict};
@@ -17,6 +19,7 @@ use crate::metric::MetricStage;
 use crate::mode::Mode;
 use crate::overhead::Overhead;
 use crate::root;
+use crate::runtime;
 use crate::trace::{Sifted, TraceStage};
 
 /// Which facts of an invocation may still come.
@@ -38,6 +41,8 @@ pub(crate) struct Stages {
     pub(crate) drops: Drops,
     pub(crate) overhead: Overhead,
     enhanced_metrics: bool,
+    /// What Lambda said of the sandbox, on the enhanced metrics.
+    sandbox_tags: Vec<Text>,
     seed: u64,
 }
 
@@ -45,7 +50,11 @@ impl Stages {
     pub(crate) fn new(settings: &Settings, mode: Mode) -> Self {
         let labels = Arc::new(Labels::new(settings));
         Self {
-            traces: TraceStage::new(Arc::clone(&labels), settings.trace_rules.clone()),
+            traces: TraceStage::new(
+                Arc::clone(&labels),
+                settings.trace_rules.clone(),
+                settings.compute_stats,
+            ),
             labels,
             metrics: MetricStage::new(settings.batch_bytes, settings.metric_namespace.clone()),
             logs: LogStage::new(settings, mode),
@@ -53,18 +62,33 @@ impl Stages {
             drops: Drops::default(),
             overhead: Overhead::default(),
             enhanced_metrics: settings.enhanced_metrics,
+            sandbox_tags: Vec::new(),
             seed: settings.seed,
         }
     }
 
+    /// `platform.initStart`
+    pub(crate) fn init_start(&mut self, time: UnixNanos, init: &InitStart) {
+        self.sandbox_tags = runtime::tags(init);
+        self.logs.init_start(time, init);
+    }
+
+    /// Of the ids of spans made here.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Something is here that was not sent.
     pub(crate) fn has_data(&mut self) -> bool {
-        !self.metrics.is_empty() || model::Signal::ALL.into_iter().any(|signal| self.batches.has(signal))
+        !self.metrics.is_empty()
+            || self.traces.has_stats()
+            || model::Signal::ALL.into_iter().any(|signal| self.batches.has(signal))
     }
 
     /// Something is here that was never on its way.
     pub(crate) fn has_news(&mut self) -> bool {
         !self.metrics.is_empty()
+            || self.traces.has_stats()
             || model::Signal::ALL.into_iter().any(|signal| self.batches.has_fresh(signal))
     }
 
@@ -134,7 +158,8 @@ impl Stages {
         verdict: Verdict,
         more: More,
     ) -> Option<Context> {
-        for metric in enhanced::derive(invocation, verdict, self.labels.price, more == More::Nothing) {
+        let (sandbox, price) = (&self.sandbox_tags, self.labels.price);
+        for metric in enhanced::derive(invocation, verdict, sandbox, price, more == More::Nothing) {
             self.own_metric(now, metric);
         }
         let is_due = match more {
@@ -146,6 +171,10 @@ impl Stages {
             return None;
         }
         invocation.given.root = true;
+        if invocation.has_span_of_its_own() {
+            invocation.forget_details();
+            return None;
+        }
         let root = root::assemble(invocation, verdict, &self.labels, self.seed, now);
         invocation.forget_details();
         self.send_chunks(now, &TracerInfo::default(), vec![Chunk { spans: root.spans }]);
@@ -154,7 +183,10 @@ impl Stages {
 
     /// Takes what can be derived from the initialisation's facts.
     pub(crate) fn derive_boot(&mut self, now: UnixNanos, boot: &mut Boot, closing: bool) {
-        if let Some(metric) = boot.take_init_duration(closing) {
+        for mut metric in
+            [boot.take_init_duration(closing), boot.take_restore_duration(closing)].into_iter().flatten()
+        {
+            metric.tags.extend(self.sandbox_tags.iter().cloned());
             self.own_metric(now, metric);
         }
         if let Some((tracer, chunk)) = boot.take_cold_start(&self.labels, closing) {
@@ -175,8 +207,14 @@ impl Stages {
         }
     }
 
-    /// Moves the metrics that the metric stage holds to their queues, and with them what was dropped.
-    pub(crate) fn queue_metrics(&mut self, now: UnixNanos) {
+    /// Moves the metrics that the metric stage holds to their queues, as far as they may go, with statistics and
+    /// what was dropped.
+    pub(crate) fn queue_metrics(&mut self, now: UnixNanos, series: bool, sketches: bool) {
+        let (stats, left_out) = self.traces.take_stats();
+        self.drops.add("stats", Reason::Contexts, left_out);
+        if let Some(stats) = stats {
+            self.batches.push_stats(stats, &mut self.drops);
+        }
         let mut told: Vec<Metric> = self.drops.take().collect();
         let cost = self.overhead.take();
         if self.enhanced_metrics {
@@ -185,7 +223,7 @@ impl Stages {
         for metric in told {
             self.metrics.accept_own(now, metric, &mut self.drops);
         }
-        let (series, sketches) = self.metrics.take(&self.labels);
+        let (series, sketches) = self.metrics.take(&self.labels, series, sketches);
         for one in series {
             self.batches.push_series(one, &mut self.drops);
         }

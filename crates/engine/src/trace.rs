@@ -2,26 +2,31 @@
 //! here: spans of the extension's own traffic and spans sent twice go, function tags and marks come.
 
 use model::{
-    Chunk, SamplingPriority, Span, SpanId, Text, TraceChunk, TracerInfo, TracerPayload, UnixNanos, keys,
+    Chunk, ClientStats, SamplingPriority, Span, SpanId, Text, TraceChunk, TracerInfo, TracerPayload,
+    UnixNanos, keys,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::batches::MAX_PAYLOAD;
+use crate::concentrator::Concentrator;
 use crate::labels::Labels;
 use crate::normalise;
 use crate::rules::{Rules, TraceRules};
 
 /// Ids of spans seen last. A tracer whose request was frozen on its way sends it again.
-const MAX_SEEN: usize = 8192;
+const MAX_SEEN: usize = 16_384;
+
 #[derive(Clone, Debug)]
 pub(crate) struct TraceStage {
     labels: Arc<Labels>,
     set: TraceRules,
     /// Compiled for the first trace.
     rules: Option<Rules>,
-    seen: BTreeSet<(u64, SpanId)>,
-    order: VecDeque<(u64, SpanId)>,
+    /// Two of at most half of [`MAX_SEEN`]: when the newer is full, the older is forgotten.
+    seen: [HashSet<(u64, SpanId)>; 2],
+    /// `None`: the tracer makes statistics, or the backend.
+    stats: Option<Concentrator>,
 }
 
 /// What a tracer's chunk holds besides spans to send.
@@ -33,24 +38,27 @@ pub(crate) struct Sifted {
 }
 
 impl TraceStage {
-    pub(crate) fn new(labels: Arc<Labels>, set: TraceRules) -> Self {
-        Self { labels, set, rules: None, seen: BTreeSet::new(), order: VecDeque::new() }
+    pub(crate) fn new(labels: Arc<Labels>, set: TraceRules, compute_stats: bool) -> Self {
+        let stats = compute_stats.then(Concentrator::default);
+        Self { labels, set, rules: None, seen: Default::default(), stats }
+    }
+
+    /// Statistics wait to be taken.
+    pub(crate) fn has_stats(&self) -> bool {
+        self.stats.as_ref().is_some_and(|stats| !stats.is_empty())
+    }
+
+    /// Statistics since the last time, and how many spans are in none.
+    pub(crate) fn take_stats(&mut self) -> (Option<ClientStats>, u64) {
+        self.stats.as_mut().map(|stats| stats.take(&self.labels)).unwrap_or_default()
     }
 
     /// Leaves out what is not to be sent.
-    pub(crate) fn sift(&mut self, chunk: Chunk) -> Sifted {
-        let mut sifted = Sifted::default();
-        for span in chunk.spans {
-            if is_own_traffic(&span) || !self.is_new(&span) {
-                continue;
-            }
-            if span.resource == keys::lambda::PLACEHOLDER_RESOURCE {
-                sifted.placeholders.push(span);
-            } else {
-                sifted.chunk.spans.push(span);
-            }
-        }
-        sifted
+    pub(crate) fn sift(&mut self, mut chunk: Chunk) -> Sifted {
+        chunk.spans.retain(|span| !is_own_traffic(span) && self.is_new(span));
+        let is_placeholder = |span: &mut Span| span.resource == keys::lambda::PLACEHOLDER_RESOURCE;
+        let placeholders = chunk.spans.extract_if(.., is_placeholder).collect();
+        Sifted { chunk, placeholders }
     }
 
     /// Makes chunks of one tracer ready to leave. Gives payloads that each fit a request.
@@ -61,7 +69,10 @@ impl TraceStage {
         chunks: Vec<Chunk>,
     ) -> Vec<TracerPayload> {
         let rules = self.rules.get_or_insert_with(|| Rules::compile(&self.set));
-        let is_kept = |chunk: &Chunk| root_first(&chunk.spans).next().is_some_and(|root| rules.keep(root));
+        let is_kept = |chunk: &Chunk| {
+            let root = root(&chunk.spans).and_then(|at| chunk.spans.get(at));
+            root.is_some_and(|root| rules.keep(root))
+        };
         let mut chunks: Vec<Chunk> = chunks.into_iter().filter(is_kept).collect();
         for span in chunks.iter_mut().flat_map(|chunk| &mut chunk.spans) {
             rules.rewrite(span);
@@ -71,8 +82,9 @@ impl TraceStage {
         }
         let chunks: Vec<TraceChunk> =
             chunks.into_iter().map(|chunk| self.dress_chunk(now, tracer, chunk)).collect();
+        let roots: Vec<Option<usize>> = chunks.iter().map(|chunk| root(&chunk.spans)).collect();
         let first = |key: &str| -> Text {
-            let values = chunks.iter().flat_map(|chunk| root_first(&chunk.spans));
+            let values = chunks.iter().zip(&roots).flat_map(|(chunk, at)| root_first(&chunk.spans, *at));
             values.filter_map(|span| span.meta.get(key)).find(|v| !v.is_empty()).cloned().unwrap_or_default()
         };
         let empty = TracerPayload {
@@ -96,14 +108,21 @@ impl TraceStage {
                 payload.chunks.push(chunk);
             }
         }
+        if let Some(stats) = self.stats.as_mut().filter(|_| !tracer.computed_stats) {
+            payloads.iter().for_each(|payload| stats.add(payload));
+            let is_kept = |chunk: &TraceChunk| chunk.priority.is_none_or(SamplingPriority::is_keep);
+            payloads.iter_mut().for_each(|payload| payload.chunks.retain(is_kept));
+            payloads.retain(|payload| !payload.chunks.is_empty());
+        }
         payloads
     }
 
     fn dress_chunk(&self, now: UnixNanos, tracer: &TracerInfo, chunk: Chunk) -> TraceChunk {
         let mut spans = chunk.spans;
-        let priority = root_first(&spans).find_map(priority);
-        let root = root_first(&spans).next();
-        let origin = root.and_then(|root| root.meta.get(keys::trace::ORIGIN)).filter(|o| !o.is_empty());
+        let root = root(&spans);
+        let priority = root_first(&spans, root).find_map(priority);
+        let origin = root.and_then(|at| spans.get(at));
+        let origin = origin.and_then(|root| root.meta.get(keys::trace::ORIGIN)).filter(|o| !o.is_empty());
         let origin = origin.cloned().unwrap_or(Text::Borrowed(keys::lambda::ORIGIN_LAMBDA));
         for span in &mut spans {
             normalise::span(span, now);
@@ -126,24 +145,21 @@ impl TraceStage {
         {
             span.meta.insert(keys::trace::BASE_SERVICE, self.labels.service.clone());
         }
-        for (key, value) in &self.labels.span {
-            span.meta.insert(key.clone(), value.clone());
-        }
-        if !tracer.computed_stats {
+        if !tracer.computed_stats && self.stats.is_none() {
             span.meta.insert(keys::trace::COMPUTE_STATS, "1");
         }
+        span.meta.share(&self.labels.span);
     }
 
     fn is_new(&mut self, span: &Span) -> bool {
         let id = (span.trace_id.low(), span.span_id);
-        if !self.seen.insert(id) {
+        let [older, newer] = &mut self.seen;
+        if older.contains(&id) || !newer.insert(id) {
             return false;
         }
-        self.order.push_back(id);
-        if self.order.len() > MAX_SEEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
+        if newer.len() >= MAX_SEEN / 2 {
+            std::mem::swap(older, newer);
+            newer.clear();
         }
         true
     }
@@ -151,15 +167,16 @@ impl TraceStage {
 
 /// The span at the top of a chunk: without parent, else with a parent elsewhere, else the last.
 fn root(spans: &[Span]) -> Option<usize> {
-    let ids: BTreeSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
     let alone = spans.iter().rposition(|span| span.parent_id.is_none());
-    let outside =
-        || spans.iter().position(|span| span.parent_id.is_some_and(|parent| !ids.contains(&parent)));
+    let outside = || {
+        let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+        spans.iter().position(|span| span.parent_id.is_some_and(|parent| !ids.contains(&parent)))
+    };
     alone.or_else(outside).or_else(|| spans.len().checked_sub(1))
 }
 
-fn root_first(spans: &[Span]) -> impl Iterator<Item = &Span> {
-    root(spans).and_then(|at| spans.get(at)).into_iter().chain(spans)
+fn root_first(spans: &[Span], root: Option<usize>) -> impl Iterator<Item = &Span> {
+    root.and_then(|at| spans.get(at)).into_iter().chain(spans)
 }
 
 /// The sampling decision as a span carries it.
@@ -187,25 +204,20 @@ fn is_own_traffic(span: &Span) -> bool {
 
 /// Top-level is a span whose parent is not here or of another service; statistics are kept of those.
 fn mark_top_level(spans: &mut [Span], by_tracer: bool) {
-    let services: Vec<(SpanId, Text)> = {
-        let mut all: Vec<_> = spans.iter().map(|span| (span.span_id, span.service.clone())).collect();
-        all.sort_unstable();
-        all
-    };
+    let mark = |span: &mut Span| span.metrics.insert(keys::trace::TOP_LEVEL, 1.0);
+    if by_tracer {
+        let marked = |span: &&mut Span| span.metrics.contains(keys::trace::DD_TOP_LEVEL);
+        return spans.iter_mut().filter(marked).for_each(mark);
+    }
+    let mut services: Vec<(SpanId, &Text)> = spans.iter().map(|span| (span.span_id, &span.service)).collect();
+    services.sort_unstable();
     let service_of = |id: SpanId| {
         let at = services.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        services.get(at).map(|(_, service)| service)
+        services.get(at).map(|(_, service)| *service)
     };
-    for span in spans {
-        let is_top = if by_tracer {
-            span.metrics.contains(keys::trace::DD_TOP_LEVEL)
-        } else {
-            span.parent_id.is_none_or(|parent| service_of(parent) != Some(&span.service))
-        };
-        if is_top {
-            span.metrics.insert(keys::trace::TOP_LEVEL, 1.0);
-        }
-    }
+    let is_top = |span: &Span| span.parent_id.is_none_or(|parent| service_of(parent) != Some(&span.service));
+    let tops: Vec<bool> = spans.iter().map(is_top).collect();
+    spans.iter_mut().zip(tops).filter(|(_, is_top)| *is_top).for_each(|(span, _)| mark(span));
 }
 
 /// Takes a chunk apart that is too big for one payload. Each part says the upper half of the trace id again.

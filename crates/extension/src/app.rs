@@ -15,15 +15,18 @@ use tokio::task::spawn_local;
 
 use crate::config::{Config, shorten};
 use crate::driver::{Driver, now};
+use crate::egress::Egress;
 use crate::extensions_api::{self, ExtensionsApi};
 use crate::function::Function;
 use crate::inbox::Inbox;
 use crate::keys::Keys;
 use crate::log;
+use crate::proc::Probe;
 use crate::sinks::Sinks;
+use crate::sources::capture::Capture;
 use crate::sources::http::{Listener, serve};
+use crate::sources::runtime_proxy::{self, Reader};
 use crate::sources::{dogstatsd, lifecycle, otlp, telemetry, traces};
-use crate::tls::Tls;
 
 const BACKLOG: u32 = 256;
 const OTLP_HTTP: &str = "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT";
@@ -42,6 +45,7 @@ pub struct App {
     telemetry: Option<TcpListener>,
     otlp_http: Option<TcpListener>,
     otlp_grpc: Option<TcpListener>,
+    runtime_calls: Vec<TcpListener>,
 }
 
 /// Why the process cannot do its work at all.
@@ -99,6 +103,7 @@ impl App {
             telemetry: bound("telemetry", "DD_LAMBDA_TELEMETRY_PORT", any(config.telemetry_port), tcp),
             otlp_http: bound("OTLP", OTLP_HTTP, config.otlp.http_port.and_then(local), tcp),
             otlp_grpc: bound("OTLP", OTLP_GRPC, config.otlp.grpc_port.and_then(local), tcp),
+            runtime_calls: runtime_calls(&config),
             config,
         }
     }
@@ -118,22 +123,28 @@ impl App {
             telemetry,
             otlp_http,
             otlp_grpc,
+            runtime_calls,
         } = self;
         let address = config.lambda.runtime_api.clone().ok_or(Fatal::NoLambda)?;
-        let mut api = ExtensionsApi::new(address);
+        let inbox = Rc::new(Inbox::new(config.memory_limit));
+        runtime_proxy::begin(runtime_calls, &address, &inbox);
+        let mut api = ExtensionsApi::new(address, config.lambda.is_managed());
         let registration = api.register(&config.lambda.extension_name).await.map_err(Fatal::Register)?;
         let function = Function::new(&config, registration.function_name, registration.account_id);
         let seed = getrandom::u64().unwrap_or_else(|_| now().as_nanos());
         let engine = Engine::new(function.settings(&config, seed), now());
-        let inbox = Rc::new(Inbox::default());
 
         let traces_source = Rc::new(traces::Traces::new(inbox.clone(), &config, &function.name));
         for listener in traces.map(Listener::Tcp).into_iter().chain(traces_unix.map(Listener::Unix)) {
             spawn_local(serve(listener, traces_source.clone()));
         }
         if let Some(listener) = lifecycle {
-            let source =
-                lifecycle::Lifecycle::new(inbox.clone(), function.for_trigger(), config.trigger.clone());
+            let source = lifecycle::Lifecycle::new(
+                inbox.clone(),
+                function.for_trigger(),
+                config.trigger.clone(),
+                capture(&config),
+            );
             spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
         }
         let labels = Rc::new(function.statsd_labels(&config));
@@ -150,14 +161,30 @@ impl App {
         }
         let otlp = serve_otlp(&config, &function, &inbox, otlp_http, otlp_grpc);
         let (next, asked) = mpsc::unbounded_channel();
-        let tls = Rc::new(Tls::new(config.tls_cert_file.clone()));
-        let keys = Keys::new(&config, &function.name, tls.clone());
+        let egress = Egress::new(&config);
+        let keys = Keys::new(&config, &function.name, Egress::checked(&config, &egress));
         spawn_local(extensions_api::events(api, asked, inbox.clone(), keys.clone()));
-        let sinks = Sinks::new(&config, keys, tls, inbox.clone());
+        let sinks = Sinks::new(&config, keys, egress, inbox.clone());
+        let reader = Reader {
+            function: function.for_trigger(),
+            settings: config.trigger.clone(),
+            capture: capture(&config),
+        };
         spawn_local(report_unusable(config.trace_rules, config.log_rules));
-        Driver { engine, inbox, sinks, otlp, next }.run().await;
+        let probe = Probe::new(config.enhanced_metrics && config.proc_metrics && !config.lambda.is_managed());
+        Driver { engine, inbox, sinks, otlp, reader, probe, next }.run().await;
         Ok(())
     }
+}
+
+/// Listens for the runtime, when that is set: before Lambda hears of us, since other extensions may call too.
+fn runtime_calls(config: &Config) -> Vec<TcpListener> {
+    let addresses = config.runtime_proxy.addresses().into_iter();
+    addresses.filter_map(|(setting, address)| bound("calls of the runtime", setting, Some(address), tcp)).collect()
+}
+
+fn capture(config: &Config) -> Capture {
+    Capture(config.capture_payload.then_some(config.capture_depth))
 }
 
 /// Listens for OpenTelemetry's exporters, when that is set.

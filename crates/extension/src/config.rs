@@ -7,11 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::{FlushStrategy, LogRules, TagChoice, TraceRules};
-use model::Text;
+use model::{InitializationType, Text};
+use secrets::{ApiKey, Exceptions, Proxy};
 
 use crate::address::Address;
 use crate::log::Level;
 use crate::settings;
+use crate::settings::file::Entries;
+use crate::tls::MinTls;
+
+/// Bytes that the process may take unless told otherwise.
+pub(crate) const MEMORY_LIMIT: usize = 64 << 20;
 
 /// The settings of one process. [`Config::default`] is what holds when nothing is set.
 #[derive(Clone, PartialEq)]
@@ -36,6 +42,17 @@ pub struct Config {
     /// Where the rest of what tracers have passed on goes; `None`: by the site.
     pub evp_url: Option<Address>,
     pub tls_cert_file: Option<PathBuf>,
+    pub skip_ssl_validation: bool,
+    pub min_tls_version: MinTls,
+    /// What https connections go over, and which do not.
+    pub proxy: Option<Proxy>,
+    pub no_proxy: Exceptions,
+    /// Where data goes too.
+    pub additional: Additional,
+    /// Logs go to a worker of Observability Pipelines, which is here.
+    pub pipelines_enabled: bool,
+    pub pipelines_url: Option<Address>,
+    pub logs_compression: bool,
     pub env: Option<String>,
     pub service: Option<String>,
     pub version: Option<String>,
@@ -45,6 +62,9 @@ pub struct Config {
     pub flush_strategy: FlushStrategy,
     /// The longest that connecting to an intake may take.
     pub connect_timeout: Duration,
+    /// Bytes that the process may take.
+    pub memory_limit: usize,
+    pub compute_stats: bool,
     /// What is left out of log lines, and which are left out.
     pub log_rules: LogRules,
     /// Whether the lines that stand for records of the platform are sent.
@@ -53,6 +73,11 @@ pub struct Config {
     pub metric_namespace: Option<String>,
     /// Which tags of the function the function's own metrics carry.
     pub metric_tags: TagChoice,
+    /// The same of spans and of log lines.
+    pub span_tags: TagChoice,
+    pub log_tags: TagChoice,
+    /// Whether the kernel is asked for what invocations use.
+    pub proc_metrics: bool,
     pub enhanced_metrics: bool,
     /// How events are read.
     pub trigger: trigger::Settings,
@@ -62,6 +87,12 @@ pub struct Config {
     pub otlp: settings::Otlp,
     pub serverless_logs_enabled: Option<bool>,
     pub logs_enabled: Option<bool>,
+    /// Whether the runtime's calls go through here.
+    pub runtime_proxy: settings::RuntimeProxy,
+    /// Whether events and responses become tags.
+    pub capture_payload: bool,
+    /// How deep.
+    pub capture_depth: usize,
     /// 0: off. So for all ports.
     pub traces_port: u16,
     pub traces_socket: Option<PathBuf>,
@@ -74,6 +105,23 @@ pub struct Config {
     pub problems: Vec<Problem>,
 }
 
+/// Further places that a signal goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additional {
+    /// Series and sketches.
+    pub metrics: Vec<Target>,
+    /// Traces and statistics.
+    pub traces: Vec<Target>,
+    pub logs: Vec<Target>,
+}
+
+/// One further place, and the key that it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub address: Address,
+    pub key: ApiKey,
+}
+
 /// What Lambda itself says of the function by its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lambda {
@@ -84,7 +132,16 @@ pub struct Lambda {
     pub function_version: String,
     pub memory_size_mb: Option<u32>,
     pub region: String,
+    /// Where the function's code is.
+    pub task_root: PathBuf,
     pub initialization_type: String,
+}
+
+impl Lambda {
+    /// Managed instances: many invocations at once, and no INVOKE.
+    pub fn is_managed(&self) -> bool {
+        self.initialization_type == InitializationType::ManagedInstances.as_str()
+    }
 }
 
 /// A setting whose value, or part of it, could not be used, and what is used instead. One line when printed.
@@ -94,16 +151,27 @@ pub struct Problem {
     pub name: String,
     /// `None` for secrets.
     pub value: Option<String>,
-    /// What the value should have been.
+    /// What the value should have been; empty where no single value is to blame.
     pub expects: &'static str,
     pub instead: String,
 }
 
 impl Config {
-    /// Reads the environment, and from the command line the name of the program.
+    /// Reads the environment, the function's `datadog.yaml` if there is one, and from the command line the name of the
+    /// program.
     pub fn from_env() -> Self {
-        let mut config =
-            Self::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
+        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let root = variable("LAMBDA_TASK_ROOT").filter(|root| !root.is_empty());
+        let root = root.map_or_else(|| Self::default().lambda.task_root, PathBuf::from);
+        let mut config = match settings::file::text(&root) {
+            Ok(None) => Self::parse(variable),
+            Ok(Some(text)) => Self::parse_with(variable, &text),
+            Err(why) => {
+                let mut config = Self::parse(variable);
+                config.problems.push(Problem::of_file(&why));
+                config
+            }
+        };
         let program = std::env::args_os().next();
         if let Some(name) =
             program.as_deref().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str)
@@ -115,13 +183,42 @@ impl Config {
 
     /// Reads every setting of the table. `variable` gives the value of an environment variable.
     pub fn parse(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self::read(variable, &Entries::default())
+    }
+
+    /// The same, and what no variable says is looked for in the text of a `datadog.yaml`.
+    pub fn parse_with(variable: impl Fn(&str) -> Option<String>, file: &str) -> Self {
+        let entries = match Entries::parse(file) {
+            Ok(entries) => entries,
+            Err(why) => {
+                let mut config = Self::parse(variable);
+                config.problems.push(Problem::of_file(&why));
+                // What the file wanted hidden is not sent because of its mistake.
+                config.log_rules.blocked |= file.contains("mask_sequences");
+                return config;
+            }
+        };
+        let mut config = Self::read(variable, &entries);
+        if let Some(unknown) = entries.unknown() {
+            let instead = format!("not known here, and ignored: {unknown}");
+            config.problems.push(Problem { instead, ..Problem::of_file("") });
+        }
+        config
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>, file: &Entries) -> Self {
         let mut config = Self::default();
         for setting in settings::all() {
-            let found = setting.names().find_map(|name| {
+            let of_environment = setting.names().find_map(|name| {
                 let value = variable(&name)?.trim().to_owned();
                 (!value.is_empty()).then_some((name, value))
             });
-            if let Some((name, value)) = found
+            let of_file = || {
+                let (path, value) = setting.names().find_map(|name| file.find(&name))?;
+                let value = value.trim().to_owned();
+                (!value.is_empty()).then(|| (format!("{path} in {}", settings::file::NAME), value))
+            };
+            if let Some((name, value)) = of_environment.or_else(of_file)
                 && !(setting.read)(&mut config, &value)
             {
                 config.problems.push(Problem {
@@ -132,7 +229,25 @@ impl Config {
                 });
             }
         }
+        config.check();
         config
+    }
+
+    /// What no setting is to blame for alone.
+    fn check(&mut self) {
+        if self.pipelines_enabled && self.pipelines_url.is_none() {
+            self.problems.push(Problem {
+                name: "DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_URL".to_owned(),
+                value: None,
+                expects: "set, though DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_ENABLED is on",
+                instead: "logs go to Datadog".to_owned(),
+            });
+        }
+    }
+
+    /// The worker of Observability Pipelines that logs go to, if they do.
+    pub fn pipelines(&self) -> Option<&Address> {
+        self.pipelines_url.as_ref().filter(|_| self.pipelines_enabled)
     }
 
     /// Whether the function's log lines are collected: on unless what is set of both settings is off.
@@ -158,6 +273,14 @@ impl Default for Config {
             telemetry_url: None,
             evp_url: None,
             tls_cert_file: None,
+            skip_ssl_validation: false,
+            min_tls_version: MinTls::default(),
+            proxy: None,
+            no_proxy: Exceptions::default(),
+            additional: Additional::default(),
+            pipelines_enabled: false,
+            pipelines_url: None,
+            logs_compression: true,
             env: None,
             service: None,
             version: None,
@@ -166,16 +289,24 @@ impl Default for Config {
             flush_timeout: Duration::from_secs(5),
             flush_strategy: FlushStrategy::Adaptive,
             connect_timeout: Duration::from_secs(1),
+            memory_limit: MEMORY_LIMIT,
+            compute_stats: false,
             log_rules: LogRules::default(),
             platform_logs: true,
             metric_namespace: None,
             metric_tags: TagChoice::default(),
+            span_tags: TagChoice::default(),
+            log_tags: TagChoice::default(),
+            proc_metrics: true,
             enhanced_metrics: true,
             trigger: trigger::Settings::default(),
             trace_rules: TraceRules::default(),
             otlp: settings::Otlp::default(),
             serverless_logs_enabled: None,
             logs_enabled: None,
+            runtime_proxy: settings::RuntimeProxy::default(),
+            capture_payload: false,
+            capture_depth: trigger::MAX_CAPTURE_DEPTH,
             traces_port: 8126,
             traces_socket: None,
             dogstatsd_port: 8125,
@@ -189,6 +320,7 @@ impl Default for Config {
                 function_version: "$LATEST".to_owned(),
                 memory_size_mb: None,
                 region: "us-east-1".to_owned(),
+                task_root: "/var/task".into(),
                 initialization_type: "on-demand".to_owned(),
             },
             problems: Vec::new(),
@@ -208,9 +340,22 @@ impl fmt::Debug for Config {
     }
 }
 
+impl Problem {
+    /// The whole file cannot be used.
+    fn of_file(why: &str) -> Self {
+        Self {
+            name: settings::file::NAME.to_owned(),
+            value: None,
+            expects: "",
+            instead: format!("{why}; nothing of it is used"),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
+            None if self.expects.is_empty() => write!(f, "{}: {}", self.name, self.instead),
             Some(value) => write!(f, "{}: {value:?} is not {}; {}", self.name, self.expects, self.instead),
             None => write!(f, "{}: the value is not {}; {}", self.name, self.expects, self.instead),
         }
@@ -279,6 +424,58 @@ mod tests {
         assert_eq!(config.traces_socket, Some("/tmp/apm.sock".into()));
         assert_eq!(config.lambda.runtime_api.map(|a| a.authority()).as_deref(), Some("169.254.100.1:9001"));
         assert_eq!(config.lambda.memory_size_mb, Some(512));
+    }
+
+    /// Variable before file, whatever names they use; a bad variable does not fall back to the file.
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let parse = |variables: &[(&str, &str)], file: &str| {
+            let variable =
+                |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            Config::parse_with(variable, file)
+        };
+        let file = "site: datadoghq.eu\ndd_url: http://file\nflush_timeout: 7\n";
+        let config = parse(&[("DD_URL", "http://variable"), ("DATADOG_FLUSH_TIMEOUT", "3")], file);
+        assert_eq!(config.problems, []);
+        assert_eq!((config.site.as_str(), config.flush_timeout), ("datadoghq.eu", Duration::from_secs(3)));
+        assert_eq!(config.metrics_url.map(|url| url.host).as_deref(), Some("variable"));
+        assert_eq!(parse(&[("DD_SITE", "")], file).site, "datadoghq.eu");
+        let bad = parse(&[("DD_SITE", "a b")], file);
+        assert_eq!((bad.site.as_str(), bad.problems.len()), ("datadoghq.com", 1));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_told() {
+        let check = |file: &str, lines: &[&str], is_blocked: bool| {
+            let config = Config::parse_with(|_| None, file);
+            let told: Vec<_> = config.problems.iter().map(ToString::to_string).collect();
+            assert_eq!(told, lines, "{file}");
+            assert_eq!(config.log_rules.blocked, is_blocked, "{file}");
+        };
+        check("", &[], false);
+        check(
+            "site: a b\nlog_level: debug\n",
+            &["site in datadog.yaml: \"a b\" is not a domain; datadoghq.com is used"],
+            false,
+        );
+        check(
+            "api_key: \"\\x01secret\"\n",
+            &["api_key in datadog.yaml: the value is not a key of printable characters; none is used"],
+            false,
+        );
+        check(
+            "hostname: x\nprocess_config:\n  enabled: true\n",
+            &["datadog.yaml: not known here, and ignored: hostname, process_config.enabled"],
+            false,
+        );
+        check("\tsite: a", &["datadog.yaml: line 1: a tab cannot indent; nothing of it is used"], false);
+        check(
+            "logs_config:\n  processing_rules:\n  - type: mask_sequences\n pattern: x",
+            &[
+                "datadog.yaml: line 4: this is indented in another way than what stands above; nothing of it is used",
+            ],
+            true,
+        );
     }
 
     #[test]

@@ -11,13 +11,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::tls::Tls;
+use crate::egress::Egress;
 
 /// A connection that was unused for longer by the wall clock, which runs on while Lambda freezes the
 /// sandbox, is not trusted: load balancers and NAT gateways forget connections without a word.
@@ -30,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// connection with it.
 pub(crate) struct Peer {
     address: Address,
-    tls: Rc<Tls>,
-    /// The longest that connecting may take, TLS included.
+    egress: Rc<Egress>,
+    /// The longest that connecting may take, proxy and TLS included.
     patience: Duration,
     kept: Option<Kept>,
 }
@@ -71,8 +69,8 @@ impl fmt::Display for Failure {
 }
 
 impl Peer {
-    pub(crate) fn new(address: Address, tls: Rc<Tls>) -> Self {
-        Self { address, tls, patience: PATIENCE, kept: None }
+    pub(crate) fn new(address: Address, egress: Rc<Egress>) -> Self {
+        Self { address, egress, patience: PATIENCE, kept: None }
     }
 
     /// Connects within this time or not at all.
@@ -140,15 +138,7 @@ impl Peer {
     }
 
     async fn connect(&self) -> Result<Sender, Failure> {
-        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port));
-        let tcp = tcp.await.map_err(Failure::Connect)?;
-        // Requests are written whole: waiting to fill a packet only costs time.
-        let _ = tcp.set_nodelay(true);
-        let stream: Box<dyn Stream> = if self.address.tls {
-            Box::new(self.tls.connect(&self.address.host, tcp).await.map_err(Failure::Connect)?)
-        } else {
-            Box::new(tcp)
-        };
+        let stream = self.egress.connect(&self.address).await.map_err(Failure::Connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
         // Ends when the sender is dropped or the server closes; an error shows in the pending call.
         spawn_local(async move {
@@ -158,6 +148,59 @@ impl Peer {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// Answers every request, and counts connections.
+    async fn server() -> (Address, Rc<Cell<usize>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let count = Rc::new(Cell::new(0));
+        let counter = count.clone();
+        spawn_local(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                counter.set(counter.get() + 1);
+                spawn_local(async move {
+                    let mut head = [0; 1024];
+                    while tcp.read(&mut head).await.is_ok_and(|read| read > 0) {
+                        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                });
+            }
+        });
+        (address, count)
+    }
+
+    /// The wall clock goes on while the sandbox is frozen: it tells how long the connection was not used.
+    #[tokio::test]
+    async fn a_connection_that_a_freeze_made_old_is_not_used_again() {
+        LocalSet::new()
+            .run_until(async {
+                let (address, count) = server().await;
+                let mut peer = Peer::new(address, Rc::default());
+                let mut call = async |since: Option<SystemTime>| {
+                    if let (Some(kept), Some(since)) = (&mut peer.kept, since) {
+                        kept.since = since;
+                    }
+                    let request = Request::get("/").body(Full::default()).unwrap();
+                    assert_eq!(peer.call(request, 10).await.unwrap().status, 200);
+                    count.get()
+                };
+                let now = SystemTime::now();
+                assert_eq!(call(None).await, 1);
+                assert_eq!(call(None).await, 1);
+                assert_eq!(call(Some(now - MAX_IDLE / 2)).await, 1);
+                assert_eq!(call(Some(now - MAX_IDLE)).await, 2);
+                // A clock that was set back.
+                assert_eq!(call(Some(now + MAX_IDLE)).await, 3);
+            })
+            .await;
+    }
+}

@@ -14,11 +14,12 @@ use tokio::time::timeout;
 
 use crate::inbox::{Arrival, Inbox};
 use crate::log;
+use crate::proc::Probe;
 use crate::sinks::Sinks;
 use crate::sources;
 
-/// Bytes of data that are read before control is looked at again, and then the rest of one body.
-const DATA_AT_ONCE: usize = 1 << 20;
+/// Bytes that are read before others get a turn, and then the rest of one body: well below a millisecond's work.
+const AT_ONCE: usize = 128 << 10;
 
 /// The timer's own resolution: waiting for less is spinning.
 const MIN_WAIT: Duration = Duration::from_millis(1);
@@ -29,6 +30,9 @@ pub(crate) struct Driver {
     pub(crate) sinks: Sinks,
     /// `None`: no OpenTelemetry exporter is listened for.
     pub(crate) otlp: Option<sources::otlp::State>,
+    /// Reads what passes through the Runtime API proxy.
+    pub(crate) reader: sources::runtime_proxy::Reader,
+    pub(crate) probe: Probe,
     /// To the task that asks the Extensions API for the next event.
     pub(crate) next: mpsc::UnboundedSender<()>,
 }
@@ -43,11 +47,11 @@ impl Driver {
             // Whoever was woken gets a turn even when the inbox is never empty.
             yield_now().await;
             match self.engine.deadline() {
-                None => self.inbox.arrived().await,
+                None => self.inbox.arrived(!self.engine.has_room()).await,
                 Some(deadline) => {
                     let left = deadline.since(now()).max(MIN_WAIT);
                     // Elapsed or not is seen below, by the clock.
-                    let _ = timeout(left, self.inbox.arrived()).await;
+                    let _ = timeout(left, self.inbox.arrived(!self.engine.has_room())).await;
                 }
             }
             self.take_in();
@@ -86,15 +90,12 @@ impl Driver {
         }
     }
 
-    /// Tells the engine what waits: all control, then a good deal of data, so that what arrived before the
-    /// end of an invocation was told is part of its flush.
+    /// Tells the engine what waits, in the order in which it came. Data waits in the inbox while the engine has
+    /// as much as it holds on its way: there whoever sends it is slowed down, here the oldest would go.
     fn take_in(&mut self) {
-        while let Some(arrival) = self.inbox.take_control() {
-            self.open(arrival);
-        }
-        let mut left = DATA_AT_ONCE;
+        let mut left = AT_ONCE;
         while left > 0
-            && let Some(arrival) = self.inbox.take_data()
+            && let Some(arrival) = self.inbox.take(!self.engine.has_room())
         {
             left = left.saturating_sub(arrival.cost());
             self.open(arrival);
@@ -113,8 +114,12 @@ impl Driver {
             Arrival::Forward(forward) => Some(Input::Forward(forward)),
             Arrival::Metrics(metrics) => Some(Input::Metrics(metrics)),
             Arrival::Otlp(sent) => return self.open_otlp(&sent),
+            Arrival::Seen(seen) => Some(self.reader.read(seen)),
         };
         if let Some(fact) = fact {
+            for told in self.probe.see(now(), &fact) {
+                self.engine.handle(now(), told);
+            }
             self.engine.handle(now(), fact);
         }
     }

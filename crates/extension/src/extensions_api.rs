@@ -24,9 +24,11 @@ use crate::driver::now;
 use crate::inbox::Inbox;
 use crate::keys::Keys;
 use crate::log;
-use crate::tls::Tls;
+use crate::egress::Egress;
 
 const SCHEMA: &str = "2022-12-13";
+/// The only one that managed instances take.
+const SCHEMA_MANAGED: &str = "2025-01-29";
 /// The least that Lambda takes, so that records are here soon.
 const BUFFERING: Buffering =
     Buffering { max_items: Some(1000), max_bytes: Some(262_144), timeout_ms: Some(25) };
@@ -44,6 +46,8 @@ pub(crate) struct ExtensionsApi {
     peer: Peer,
     host: HeaderValue,
     id: Option<HeaderValue>,
+    /// Managed instances: INVOKE is refused there.
+    managed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -53,16 +57,17 @@ pub(crate) struct Registration {
 }
 
 impl ExtensionsApi {
-    pub(crate) fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address, managed: bool) -> Self {
         let host = HeaderValue::from_str(&address.authority()).unwrap_or(HeaderValue::from_static("lambda"));
-        Self { peer: Peer::new(address, Rc::new(Tls::default())), host, id: None }
+        Self { peer: Peer::new(address, Rc::new(Egress::default())), host, id: None, managed }
     }
 
     pub(crate) async fn register(&mut self, name: &str) -> Result<Registration, String> {
         let name = HeaderValue::from_str(name)
             .map_err(|_| format!("{name:?} cannot be the name of an extension"))?;
-        let events =
-            RegisterRequest { events: vec![INVOKE.into(), SHUTDOWN.into()], has_configuration_keys: false };
+        let invoke = (!self.managed).then(|| INVOKE.into());
+        let events = invoke.into_iter().chain([SHUTDOWN.into()]).collect();
+        let events = RegisterRequest { events, has_configuration_keys: false };
         let mut request = self.request(Method::POST, names::REGISTER_PATH, events.encode());
         request.headers_mut().insert(names::NAME, name);
         request.headers_mut().insert(names::ACCEPT_FEATURE, HeaderValue::from_static(ACCOUNT_ID_FEATURE));
@@ -84,7 +89,8 @@ impl ExtensionsApi {
     pub(crate) async fn subscribe(&mut self, port: u16, logs: bool) -> Result<(), String> {
         let types: &[&str] = if logs { &["platform", "function", "extension"] } else { &["platform"] };
         let uri = format!("http://sandbox.localdomain:{port}/");
-        let body = Subscription::http(SCHEMA, types, uri, BUFFERING).encode();
+        let schema = if self.managed { SCHEMA_MANAGED } else { SCHEMA };
+        let body = Subscription::http(schema, types, uri, BUFFERING).encode();
         let request = self.request(Method::PUT, names::TELEMETRY_PATH, body);
         let reply = self.call(request).await?;
         // An emulator without telemetry says 202 and in the body that it has none.

@@ -7,11 +7,9 @@ use model::{Arn, Text, keys};
 use crate::config::Config;
 use crate::sources::dogstatsd::Labels;
 
-/// Data is held per signal for as long as it is below this share of the sandbox's memory, within bounds. It is
-/// measured as encoded; in memory it takes about four times as much.
-const MEMORY_SHARE: usize = 32;
-const MIN_BATCH_BYTES: usize = 8 << 20;
-const MAX_BATCH_BYTES: usize = 32 << 20;
+/// Data is held per signal for as long as it is below this share of the memory that the extension may take. It is
+/// measured as encoded; in memory it takes up to four times as much.
+const BATCH_SHARE: usize = 8;
 
 /// What stands for an account that Lambda did not tell.
 const NO_ACCOUNT: &str = "none";
@@ -38,7 +36,6 @@ impl Function {
 
     /// The settings of the engine. `seed` is different in every process.
     pub(crate) fn settings(&self, config: &Config, seed: u64) -> Settings {
-        let memory = config.lambda.memory_size_mb.map_or(0, |mb| mb as usize) << 20;
         Settings {
             function_name: self.name.clone().into(),
             function_arn: self.arn.clone().into(),
@@ -47,16 +44,20 @@ impl Function {
             version: config.version.clone().map(Into::into),
             function_tags: self.tags(config),
             trace_rules: config.trace_rules.clone(),
+            compute_stats: config.compute_stats,
             enhanced_metrics: config.enhanced_metrics,
             logs: config.logs(),
             log_rules: config.log_rules.clone(),
             platform_logs: config.platform_logs,
             metric_namespace: config.metric_namespace.clone().unwrap_or_default().into(),
             metric_tags: config.metric_tags.clone(),
-            batch_bytes: (memory / MEMORY_SHARE).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
+            span_tags: config.span_tags.clone(),
+            log_tags: config.log_tags.clone(),
+            batch_bytes: config.memory_limit / BATCH_SHARE,
             flush_timeout: config.flush_timeout,
             flush_strategy: config.flush_strategy,
             seed,
+            managed_instances: config.lambda.is_managed(),
         }
     }
 
@@ -149,6 +150,6 @@ mod tests {
                 env!("CARGO_PKG_VERSION")
             )
         );
-        assert_eq!(settings.batch_bytes, 16 << 20);
+        assert_eq!(settings.batch_bytes, 8 << 20);
     }
 }

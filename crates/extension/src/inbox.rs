@@ -10,19 +10,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{Dropped, Input};
 use model::{ClientStats, Forward, Metric, TracerInfo};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-use crate::sources::otlp;
+use crate::log::{self, Level};
+use crate::sources::{otlp, runtime_proxy};
 
-/// Bytes that may wait in the data lane, and bytes of telemetry that may wait. One body of any size is let
-/// into an empty lane.
-const MAX_BYTES: usize = 32 << 20;
-/// Bytes of bodies that are being read, beside one of any size.
-const MAX_READING: usize = 64 << 20;
+/// The part of all memory that may wait in the data lane, that telemetry may wait in the control lane, and that
+/// bodies may take that are being read. One body of any size is let into an empty lane, and one is read beside.
+const SHARE: usize = 6;
+/// How long a body waits for room before it is turned away.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Facts that may wait in the control lane before lifecycle calls are turned away.
 const MAX_FACTS: usize = 10_000;
 /// About what a metric takes in memory.
@@ -41,6 +44,8 @@ pub(crate) enum Arrival {
     Metrics(Vec<Metric>),
     /// A request of an OpenTelemetry exporter.
     Otlp(otlp::Sent),
+    /// What the runtime and Lambda said to each other.
+    Seen(runtime_proxy::Seen),
 }
 
 /// What a tracer sent, as it came.
@@ -72,6 +77,7 @@ impl Arrival {
             Self::Forward(forward) => forward.weight(),
             Self::Metrics(metrics) => metrics.len() * METRIC_BYTES,
             Self::Otlp(sent) => sent.body.len(),
+            Self::Seen(seen) => seen.weight(),
         }
     }
 
@@ -81,16 +87,28 @@ impl Arrival {
     }
 }
 
-#[derive(Default)]
 pub(crate) struct Inbox {
+    /// Bytes of each lane, and of bodies that are being read.
+    limit: usize,
     lanes: RefCell<Lanes>,
     /// Bytes of bodies that are on their way here.
     reading: Cell<usize>,
     arrived: Notify,
+    /// There is more room than there was.
+    freed: Notify,
+}
+
+/// With the room that is usual.
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new(crate::config::MEMORY_LIMIT)
+    }
 }
 
 #[derive(Default)]
 struct Lanes {
+    /// How much ever came.
+    count: u64,
     control: Lane,
     data: Lane,
     dropped: Vec<(Dropped, u64)>,
@@ -98,24 +116,29 @@ struct Lanes {
 
 #[derive(Default)]
 struct Lane {
-    waiting: VecDeque<Arrival>,
+    /// Each with its number of all that ever came, whatever the lane.
+    waiting: VecDeque<(u64, Arrival)>,
     bytes: usize,
 }
 
 impl Lane {
-    fn has_room(&self, bytes: usize) -> bool {
-        self.bytes == 0 || self.bytes.saturating_add(bytes) <= MAX_BYTES
+    fn has_room(&self, bytes: usize, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= limit
     }
 
-    fn put(&mut self, arrival: Arrival) {
+    fn put(&mut self, number: u64, arrival: Arrival) {
         self.bytes = self.bytes.saturating_add(arrival.weight());
-        self.waiting.push_back(arrival);
+        self.waiting.push_back((number, arrival));
     }
 
     fn take(&mut self) -> Option<Arrival> {
-        let arrival = self.waiting.pop_front()?;
+        let (_, arrival) = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(arrival.weight());
         Some(arrival)
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.waiting.front().map(|(number, _)| *number)
     }
 }
 
@@ -126,25 +149,52 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// `false`: there is no more, and this body has to be turned away.
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let reading = self.inbox.reading.get();
-        let has_room = reading == self.bytes || reading.saturating_add(bytes) <= MAX_READING;
+    /// Takes room for so many bytes in all. `false`: there is no more.
+    fn resize(&mut self, bytes: usize) -> bool {
+        let others = self.inbox.reading.get().saturating_sub(self.bytes);
+        let has_room = bytes <= self.bytes || others == 0 || others.saturating_add(bytes) <= self.inbox.limit;
         if has_room {
-            self.bytes = self.bytes.saturating_add(bytes);
-            self.inbox.reading.set(reading.saturating_add(bytes));
+            if bytes < self.bytes {
+                self.inbox.freed.notify_waiters();
+            }
+            self.bytes = bytes;
+            self.inbox.reading.set(others.saturating_add(bytes));
         }
         has_room
+    }
+
+    /// The same, and waits a little for others to make room. `false`: this body has to be turned away.
+    pub(crate) async fn hold(&mut self, bytes: usize) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.resize(bytes) {
+                return true;
+            }
+            if timeout_at(deadline, self.inbox.freed.notified()).await.is_err() {
+                return false;
+            }
+        }
     }
 }
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.inbox.reading.set(self.inbox.reading.get().saturating_sub(self.bytes));
+        self.resize(0);
     }
 }
 
 impl Inbox {
+    /// `memory`: what the process may take in all.
+    pub(crate) fn new(memory: usize) -> Self {
+        Self {
+            limit: memory / SHARE,
+            lanes: RefCell::default(),
+            reading: Cell::new(0),
+            arrived: Notify::new(),
+            freed: Notify::new(),
+        }
+    }
+
     /// Room for a body that is about to be read.
     pub(crate) fn room(&self) -> Room<'_> {
         Room { inbox: self, bytes: 0 }
@@ -152,7 +202,9 @@ impl Inbox {
 
     /// A fact that must not be lost: few can ever wait.
     pub(crate) fn tell(&self, fact: Input) {
-        self.lanes.borrow_mut().control.put(Arrival::Fact(fact));
+        let mut lanes = self.lanes.borrow_mut();
+        let number = lanes.number();
+        lanes.control.put(number, Arrival::Fact(fact));
         self.arrived.notify_one();
     }
 
@@ -170,17 +222,40 @@ impl Inbox {
         self.put(|lanes| &mut lanes.control, Arrival::Telemetry(body))
     }
 
+    /// What passed between the runtime and Lambda; turned away only when nothing has been taken for long.
+    pub(crate) fn offer_seen(&self, seen: runtime_proxy::Seen) {
+        if !self.put(|lanes| &mut lanes.control, Arrival::Seen(seen)) {
+            log::seldom(
+                Level::Warn,
+                "runtime calls",
+                format_args!("too many calls of the runtime at once; some invocations will have no span"),
+            );
+        }
+    }
+
     /// Traces or metrics. `false`: there is no room, it is for the caller to count.
     pub(crate) fn offer_data(&self, arrival: Arrival) -> bool {
         self.put(|lanes| &mut lanes.data, arrival)
     }
 
+    /// The same, and waits a little for room: whoever sends faster than this can be passed on is slowed down.
+    pub(crate) async fn offer_patiently(&self, arrival: Arrival) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.lanes.borrow().data.has_room(arrival.weight(), self.limit) {
+            if timeout_at(deadline, self.freed.notified()).await.is_err() {
+                break;
+            }
+        }
+        self.offer_data(arrival)
+    }
+
     fn put(&self, lane: impl FnOnce(&mut Lanes) -> &mut Lane, arrival: Arrival) -> bool {
         let mut lanes = self.lanes.borrow_mut();
+        let number = lanes.number();
         let lane = lane(&mut lanes);
-        let has_room = lane.has_room(arrival.weight()) && lane.waiting.len() < MAX_FACTS;
+        let has_room = lane.has_room(arrival.weight(), self.limit) && lane.waiting.len() < MAX_FACTS;
         if has_room {
-            lane.put(arrival);
+            lane.put(number, arrival);
             self.arrived.notify_one();
         }
         has_room
@@ -199,12 +274,19 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    pub(crate) fn take_control(&self) -> Option<Arrival> {
-        self.lanes.borrow_mut().control.take()
-    }
-
-    pub(crate) fn take_data(&self) -> Option<Arrival> {
-        self.lanes.borrow_mut().data.take()
+    /// What came first, so that data that was there before the end of an invocation was told is part of its
+    /// flush. With `skip_data` only what decides about phases.
+    pub(crate) fn take(&self, skip_data: bool) -> Option<Arrival> {
+        let mut lanes = self.lanes.borrow_mut();
+        let is_data = match (lanes.control.first(), lanes.data.first()) {
+            (control, Some(data)) => !skip_data && control.is_none_or(|control| data < control),
+            (_, None) => false,
+        };
+        if !is_data {
+            return lanes.control.take();
+        }
+        self.freed.notify_waiters();
+        lanes.data.take()
     }
 
     pub(crate) fn take_dropped(&self) -> Option<Input> {
@@ -212,16 +294,25 @@ impl Inbox {
         Some(Input::Dropped { what, count })
     }
 
-    fn is_empty(&self) -> bool {
-        let lanes = self.lanes.borrow();
-        lanes.control.waiting.is_empty() && lanes.data.waiting.is_empty() && lanes.dropped.is_empty()
-    }
-
-    /// Waits until there is something to take.
-    pub(crate) async fn arrived(&self) {
-        while self.is_empty() {
+    /// Waits until there is something to take; with `skip_data` other than data.
+    pub(crate) async fn arrived(&self, skip_data: bool) {
+        while self.is_empty(skip_data) {
             self.arrived.notified().await;
         }
+    }
+
+    fn is_empty(&self, skip_data: bool) -> bool {
+        let lanes = self.lanes.borrow();
+        lanes.control.waiting.is_empty()
+            && (skip_data || lanes.data.waiting.is_empty())
+            && lanes.dropped.is_empty()
+    }
+}
+
+impl Lanes {
+    fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
     }
 }
 
@@ -241,9 +332,9 @@ mod tests {
     #[test]
     fn one_body_of_any_size_fits_an_empty_lane() {
         let inbox = Inbox::default();
-        assert!(inbox.offer_data(traces(MAX_BYTES * 2)));
+        assert!(inbox.offer_data(traces(inbox.limit * 2)));
         assert!(!inbox.offer_data(traces(1)));
-        assert!(inbox.take_data().is_some());
+        assert!(inbox.take(false).is_some());
         assert!(inbox.offer_data(traces(1)));
     }
 
@@ -251,24 +342,63 @@ mod tests {
     fn bodies_that_are_read_share_one_bound() {
         let inbox = Inbox::default();
         let (mut one, mut other) = (inbox.room(), inbox.room());
-        assert!(one.grow(MAX_READING * 2));
-        assert!(!other.grow(1));
-        assert!(one.grow(1));
+        assert!(one.resize(inbox.limit * 2));
+        assert!(!other.resize(1));
+        assert!(one.resize(inbox.limit * 2 + 1));
+        assert!(one.resize(inbox.limit - 1));
+        assert!(other.resize(1));
+        assert!(!other.resize(2));
         drop(one);
-        assert!(other.grow(MAX_READING));
+        assert!(other.resize(inbox.limit));
         drop(other);
         assert_eq!(inbox.reading.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_the_room_that_comes_free() {
+        let inbox = Inbox::default();
+        let (mut one, mut other) = (inbox.room(), inbox.room());
+        assert!(one.resize(inbox.limit));
+        assert!(!other.hold(1).await);
+        let (_, has_room) = tokio::join!(async { drop(one) }, other.hold(1));
+        assert!(has_room);
+        assert!(inbox.offer_data(traces(inbox.limit)));
+        assert!(!inbox.offer_patiently(traces(1)).await);
+        let (_, is_taken) = tokio::join!(async { inbox.take(false) }, inbox.offer_patiently(traces(1)));
+        assert!(is_taken);
+    }
+
+    #[test]
+    fn what_came_first_is_taken_first_unless_data_has_to_wait() {
+        let inbox = Inbox::default();
+        let told = |taken: Option<Arrival>| match taken {
+            Some(Arrival::Traces(_)) => "data",
+            Some(Arrival::Telemetry(_)) => "telemetry",
+            Some(_) => "fact",
+            None => "nothing",
+        };
+        let fill = || {
+            assert!(inbox.offer_telemetry(Bytes::from_static(b"[]")));
+            assert!(inbox.offer_data(traces(1)));
+            inbox.tell(Input::Dropped { what: Dropped::Spans, count: 1 });
+        };
+        fill();
+        assert_eq!([(); 4].map(|()| told(inbox.take(false))), ["telemetry", "data", "fact", "nothing"]);
+        fill();
+        assert_eq!([(); 3].map(|()| told(inbox.take(true))), ["telemetry", "fact", "nothing"]);
+        assert!(inbox.is_empty(true) && !inbox.is_empty(false));
+        assert_eq!(told(inbox.take(false)), "data");
     }
 
     #[test]
     fn a_full_data_lane_does_not_touch_control() {
         let inbox = Inbox::default();
-        while inbox.offer_data(traces(MAX_BYTES / 4)) {}
+        while inbox.offer_data(traces(inbox.limit / 4)) {}
         assert!(inbox.offer_telemetry(Bytes::from_static(b"[]")));
         inbox.tell(Input::Dropped { what: Dropped::Spans, count: 1 });
-        assert!(matches!(inbox.take_control(), Some(Arrival::Telemetry(_))));
-        assert!(matches!(inbox.take_control(), Some(Arrival::Fact(_))));
-        assert!(inbox.take_control().is_none());
+        assert!(matches!(inbox.take(true), Some(Arrival::Telemetry(_))));
+        assert!(matches!(inbox.take(true), Some(Arrival::Fact(_))));
+        assert!(inbox.take(true).is_none());
     }
 
     #[test]
@@ -278,14 +408,14 @@ mod tests {
         let taken = (0..2 * MAX_FACTS).filter(|_| inbox.offer(call())).count();
         assert_eq!(taken, MAX_FACTS);
         inbox.tell(call());
-        assert_eq!(std::iter::from_fn(|| inbox.take_control()).count(), MAX_FACTS + 1);
+        assert_eq!(std::iter::from_fn(|| inbox.take(false)).count(), MAX_FACTS + 1);
     }
 
     #[test]
     fn drops_are_summed_by_what_they_are() {
         let inbox = Inbox::default();
         inbox.count(Dropped::Spans, 0);
-        assert!(inbox.is_empty());
+        assert!(inbox.is_empty(false));
         inbox.count(Dropped::Spans, 2);
         inbox.count(Dropped::Metrics, 1);
         inbox.count(Dropped::Spans, 3);

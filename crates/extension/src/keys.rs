@@ -22,8 +22,8 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::connection::Peer;
 use crate::driver::now;
+use crate::egress::Egress;
 use crate::log::{self, Level};
-use crate::tls::Tls;
 
 /// For one answer on the way to the key.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -71,7 +71,7 @@ pub(crate) enum Renewed {
 
 pub(crate) struct Keys {
     settings: Settings,
-    tls: Rc<Tls>,
+    egress: Rc<Egress>,
     /// `None`: a key does not grow old.
     reload: Option<Duration>,
     state: RefCell<State>,
@@ -101,7 +101,7 @@ enum Failed {
 
 impl Keys {
     /// Asks for nothing yet. A plain key is there at once.
-    pub(crate) fn new(config: &Config, function_name: &str, tls: Rc<Tls>) -> Rc<Self> {
+    pub(crate) fn new(config: &Config, function_name: &str, egress: Rc<Egress>) -> Rc<Self> {
         let mut settings = config.keys.clone();
         settings.site.clone_from(&config.site);
         settings.region.clone_from(&config.lambda.region);
@@ -118,7 +118,7 @@ impl Keys {
             confirmed: 0,
         };
         let (state, ended, reload) = (RefCell::new(state), Notify::new(), config.key_reload);
-        let keys = Self { settings, tls, reload, state, ended };
+        let keys = Self { settings, egress, reload, state, ended };
         if keys.settings.ways(EXTENSION_ORDER).next().is_none() {
             log::error(format_args!("DD_API_KEY is not set: nothing can be sent to Datadog"));
             keys.state.borrow_mut().failed = Some(Failed::ForGood);
@@ -268,7 +268,7 @@ impl Keys {
             let address = address(&request.base);
             let peer = match kept.take() {
                 Some(peer) if peer.address().same_server(&address) => kept.insert(peer),
-                _ => kept.insert(Peer::new(address, self.tls.clone())),
+                _ => kept.insert(Peer::new(address, self.egress.clone())),
             };
             match timeout(PATIENCE, peer.call(http(request), MAX_ANSWER)).await {
                 Ok(Ok(reply)) => resolution.told(Ok((reply.status.as_u16(), &reply.body))),

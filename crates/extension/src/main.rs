@@ -12,11 +12,12 @@ fn main() -> ExitCode {
     for problem in &config.problems {
         log::warn(format_args!("{problem}"));
     }
-    // One thread does everything; another one exists only for the moment in which a host name is looked up.
+    // One thread does everything; others exist only for the moment in which a host name is looked up or a large
+    // batch is packed.
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(1)
+        .max_blocking_threads(2)
         .thread_keep_alive(Duration::from_millis(1))
         .build_local(LocalOptions::default());
     let runtime = match runtime {

@@ -2,8 +2,11 @@
 //! values come from this table.
 
 mod delivery;
+mod egress;
+pub(crate) mod file;
 mod keys;
 mod otlp;
+mod runtime_proxy;
 mod traces;
 
 use std::time::Duration;
@@ -13,6 +16,7 @@ use crate::config::{Config, Problem, shorten};
 use crate::log::Level;
 
 pub use otlp::Otlp;
+pub use runtime_proxy::RuntimeProxy;
 
 /// One setting.
 pub struct Setting {
@@ -41,7 +45,7 @@ impl std::fmt::Debug for Setting {
 impl Setting {
     /// Whether this value must not be printed: it is, or may hold, a secret.
     pub(crate) fn hides(&self, value: &str) -> bool {
-        self.secret || (self.expects == ADDRESS && value.contains('@'))
+        self.secret || ([ADDRESS, PROXY].contains(&self.expects) && value.contains('@'))
     }
 
     /// All names in the order in which they are looked at.
@@ -54,6 +58,7 @@ impl Setting {
 }
 
 const ADDRESS: &str = "an http or https address";
+const PROXY: &str = "the address of an HTTP proxy";
 const BY_SITE: &str = "by the site";
 const BY_REGION: &str = "by the region";
 const BOOL: &str = "true or false";
@@ -63,7 +68,18 @@ const ANY: &str = "a text";
 
 /// All settings, in the order of the page.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    [GENERAL, keys::TABLE, delivery::TABLE, traces::TABLE, otlp::TABLE, PLACE].into_iter().flatten()
+    [
+        GENERAL,
+        keys::TABLE,
+        egress::TABLE,
+        delivery::TABLE,
+        traces::TABLE,
+        otlp::TABLE,
+        runtime_proxy::TABLE,
+        PLACE,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Where data goes, and what all of it has in common.
@@ -155,15 +171,6 @@ const GENERAL: &[Setting] = &[
         doc: "Where what tracers send to `/evp_proxy/` goes (LLM observability and others), instead of the intakes that they name.",
         secret: false,
         read: |config, value| address(&mut config.evp_url, value),
-    },
-    Setting {
-        key: "DD_TLS_CERT_FILE",
-        aliases: &[],
-        default: "none",
-        expects: "an absolute path",
-        doc: "A PEM file of certificate authorities to trust beside the usual ones, as for a proxy of one's own.",
-        secret: false,
-        read: |config, value| maybe(&mut config.tls_cert_file, value.starts_with('/').then(|| value.into())),
     },
     Setting {
         key: "DD_ENV",
@@ -345,6 +352,15 @@ const PLACE: &[Setting] = &[
         doc: "Set by Lambda: the region that the function runs in.",
         secret: false,
         read: |config, value| set(&mut config.lambda.region, Some(value.to_owned())),
+    },
+    Setting {
+        key: "LAMBDA_TASK_ROOT",
+        aliases: &[],
+        default: "/var/task",
+        expects: "a folder",
+        doc: "Set by Lambda: where the function's code is, and `datadog.yaml`, if there is one.",
+        secret: false,
+        read: |config, value| set(&mut config.lambda.task_root, Some(value.into())),
     },
     Setting {
         key: "AWS_LAMBDA_INITIALIZATION_TYPE",

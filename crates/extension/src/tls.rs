@@ -5,30 +5,46 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    version,
+};
 
+use crate::egress::Stream;
 use crate::log;
+
+/// The lowest version of TLS that is spoken. There is none below 1.2 here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinTls {
+    #[default]
+    V12,
+    V13,
+}
 
 /// One TLS configuration for all connections, so that sessions are resumed.
 #[derive(Default)]
 pub(crate) struct Tls {
     /// A PEM file of authorities to trust beside the usual ones.
     authorities: Option<PathBuf>,
+    min: MinTls,
+    /// Nobody's certificate is checked.
+    is_unchecked: bool,
     connector: OnceCell<TlsConnector>,
 }
 
 impl Tls {
-    pub(crate) fn new(authorities: Option<PathBuf>) -> Self {
-        Self { authorities, connector: OnceCell::new() }
+    pub(crate) fn new(authorities: Option<PathBuf>, min: MinTls, is_unchecked: bool) -> Self {
+        Self { authorities, min, is_unchecked, connector: OnceCell::new() }
     }
 
-    pub(crate) async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, host: &str, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connector = match self.connector.get() {
             Some(connector) => connector,
@@ -37,16 +53,30 @@ impl Tls {
                 self.connector.get_or_init(|| made)
             }
         };
-        connector.connect(name, tcp).await
+        Ok(Box::new(connector.connect(name, stream).await?))
     }
 
     fn connector(&self) -> Result<TlsConnector, Error> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        self.add_authorities(&mut roots);
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+        const NEW: &[&SupportedProtocolVersion] = &[&version::TLS13];
+        let versions = match self.min {
+            MinTls::V12 => BOTH,
+            MinTls::V13 => NEW,
+        };
+        let provider = Arc::new(ring::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+        let mut config = if self.is_unchecked {
+            log::warn(format_args!(
+                "DD_SKIP_SSL_VALIDATION is on: whoever is on the way can read and change what is sent, and has the key"
+            ));
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(&provider)))
+        } else {
+            let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+            self.add_authorities(&mut roots);
+            builder.with_root_certificates(roots)
+        }
+        .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }
@@ -67,5 +97,50 @@ impl Tls {
                 path.display()
             ));
         }
+    }
+}
+
+/// Takes every certificate, of which the server still has to have the key.
+#[derive(Debug)]
+struct AnyServer(WebPkiSupportedAlgorithms);
+
+impl AnyServer {
+    fn new(provider: &CryptoProvider) -> Self {
+        Self(provider.signature_verification_algorithms)
+    }
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }

@@ -20,20 +20,22 @@ pub(crate) fn signal(path: &str) -> Option<Signal> {
     payload::signal_of(path.strip_suffix('/').unwrap_or(path))
 }
 
+/// A body without its packing.
+pub(crate) fn unpack(encoding: &str, body: &[u8]) -> Result<Vec<u8>, Refused> {
+    let refused = |status, why| Refused { status, why, plain: None };
+    payload::decompress(body, encoding, MAX_PLAIN_BYTES).map_err(|why| match why {
+        payload::DecompressError::TooLarge => {
+            let why = format!("more than {MAX_PLAIN_BYTES} bytes unpacked");
+            refused(StatusCode::PAYLOAD_TOO_LARGE, why)
+        }
+        why => refused(StatusCode::BAD_REQUEST, format!("content-encoding {encoding:?}: {why}")),
+    })
+}
+
 /// What is in a request, and how many bytes it has unpacked.
 pub(crate) fn decode(signal: Signal, encoding: &str, body: &[u8]) -> Result<(Batch, usize), Refused> {
     let refused = |status, why, plain| Refused { status, why, plain };
-    let plain = match payload::decompress(body, encoding, MAX_PLAIN_BYTES) {
-        Ok(plain) => plain,
-        Err(payload::DecompressError::TooLarge) => {
-            let why = format!("more than {MAX_PLAIN_BYTES} bytes unpacked");
-            return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, why, None));
-        }
-        Err(why) => {
-            let why = format!("content-encoding {encoding:?}: {why}");
-            return Err(refused(StatusCode::BAD_REQUEST, why, None));
-        }
-    };
+    let plain = unpack(encoding, body)?;
     let max = payload::endpoint(signal).max_bytes;
     if plain.len() > max {
         let why = format!("{} bytes unpacked are more than the {max} that this intake takes", plain.len());

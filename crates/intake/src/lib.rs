@@ -16,8 +16,9 @@
 //!
 //! # What it takes
 //! `POST /api/v0.2/traces`, `/api/v2/series`, `/api/beta/sketches`, `/api/v2/logs`, with the content encodings
-//! that agents use or none, over HTTP/1.1 or HTTP/2 without TLS. Any other path is kept as a raw request. As at
-//! Datadog a request without `DD-API-KEY` is refused (401 for logs, 403 elsewhere), what cannot be read is
+//! that agents use or none, over HTTP/1.1 or HTTP/2 without TLS. And what libraries send themselves: the older intakes
+//! `POST /api/v1/series`, `/api/v1/distribution_points`, `/v1/input`, events and service checks, and `GET
+//! /api/v1/validate`. Any other path is kept as a raw request. As at Datadog a request without `DD-API-KEY` is refused (401 for logs, 403 elsewhere), what cannot be read is
 //! answered 400, what is over the documented size 413, and the rest 202. Any key is good here.
 //!
 //! # Query API
@@ -35,7 +36,7 @@
 //! | `GET /local/requests/{number}` | one request and what is in its body, decoded |
 //! | `GET /local/requests/{number}/body` | its body unpacked, byte by byte |
 //! | `GET /local/wait?after=V&traces=N&spans=N&logs=N&points=N&requests=N&trace_id=ID&timeout_ms=N` | waits until something is newer than version `after` and at least so much has arrived: `{"satisfied", "version", "counts"}`; at most 60 s, 10 s when not given |
-//! | `POST /local/faults` `{"signal", "status" or "hang" or "close", "count"}` | the next `count` (1) requests, of one signal if given, are answered with `status`, never, or by closing the connection |
+//! | `POST /local/faults` `{"signal", "path", "status" or "hang" or "close" or "cut" or "delay_ms", "count", "probability"}` | the next `count` (1) requests, of one signal or below one path if given, are answered with `status`, never, by closing the connection, with half an answer, or that much later; with `probability`, that part of them, evenly |
 //! | `GET /local/faults`, `DELETE /local/faults` | faults still to come; none |
 //! | `DELETE /local/state` | forgets all that arrived |
 
@@ -45,6 +46,7 @@ mod fault;
 mod id;
 mod log;
 mod metric;
+mod other;
 mod query;
 mod receive;
 mod request;
@@ -59,7 +61,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use tokio::net::TcpListener;
 
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, Where};
 pub use id::{parse_span_id, parse_trace_id};
 pub use log::{LogFilter, LogView};
 pub use metric::{MetricType, MetricView, Point, Value as MetricValue};
@@ -111,7 +113,12 @@ impl Intake {
 
     /// Makes the next requests fail.
     pub fn fail(&self, fault: Fault) {
-        self.faults.add(fault);
+        self.faults.add(fault, Where::default());
+    }
+
+    /// Makes some of the next requests fail: those below a path, and of those only a part.
+    pub fn fail_where(&self, fault: Fault, place: Where) {
+        self.faults.add(fault, place);
     }
 
     /// Forgets the faults that were asked for.

@@ -11,13 +11,15 @@ use model::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::fault::{Fault, FaultKind, Faults};
+use crate::fault::{Fault, FaultKind, Faults, Where};
 use crate::id::parse_trace_id;
 use crate::log::LogFilter;
 use crate::store::{State, Store};
 
 /// Longest time that a client may wait in one request.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The longest delay of an answer.
+const MAX_DELAY_MS: u64 = 900_000;
 const DEFAULT_WAIT_MS: u64 = 10_000;
 const DEFAULT_LAST: usize = 500;
 
@@ -194,11 +196,19 @@ struct FaultForm {
     hang: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     close: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
     count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f64>,
 }
 
 impl FaultForm {
-    fn read(self) -> Result<Fault, String> {
+    fn read(self) -> Result<(Fault, Where), String> {
         let signal = match self.signal {
             None => None,
             Some(name) => match Signal::ALL.into_iter().find(|signal| signal.as_str() == name) {
@@ -206,43 +216,58 @@ impl FaultForm {
                 found => found,
             },
         };
-        let kind = match (self.status, self.hang, self.close) {
-            (Some(status @ 200..=599), false, false) => FaultKind::Status(status),
-            (None, true, false) => FaultKind::Hang,
-            (None, false, true) => FaultKind::Close,
-            _ => {
-                return Err(
-                    r#"one of "status" (200 to 599), "hang": true, "close": true is needed"#.to_owned()
-                );
-            }
+        let kinds = [
+            self.status.filter(|status| (200..=599).contains(status)).map(FaultKind::Status),
+            self.hang.then_some(FaultKind::Hang),
+            self.close.then_some(FaultKind::Close),
+            self.cut.then_some(FaultKind::Cut),
+            self.delay_ms.map(|ms| FaultKind::Delay(Duration::from_millis(ms.min(MAX_DELAY_MS)))),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+            let kinds = r#""status" (200 to 599), "hang": true, "close": true, "cut": true, "delay_ms""#;
+            return Err(format!("one of {kinds} is needed"));
         };
-        Ok(Fault { signal, kind, count: self.count.unwrap_or(1) })
+        if self.probability.is_some_and(|part| !(part > 0.0 && part <= 1.0)) {
+            return Err("probability: above 0 and up to 1".to_owned());
+        }
+        let place = Where { path: self.path, probability: self.probability };
+        Ok((Fault { signal, kind, count: self.count.unwrap_or(1) }, place))
     }
 }
 
-impl From<Fault> for FaultForm {
-    fn from(fault: Fault) -> Self {
-        let (status, hang, close) = match fault.kind {
-            FaultKind::Status(status) => (Some(status), false, false),
-            FaultKind::Hang => (None, true, false),
-            FaultKind::Close => (None, false, true),
+impl From<(Fault, Where)> for FaultForm {
+    fn from((fault, place): (Fault, Where)) -> Self {
+        let mut form = Self {
+            signal: fault.signal.map(|signal| signal.as_str().to_owned()),
+            count: Some(fault.count),
+            path: place.path,
+            probability: place.probability,
+            ..Self::default()
         };
-        let signal = fault.signal.map(|signal| signal.as_str().to_owned());
-        Self { signal, status, hang, close, count: Some(fault.count) }
+        match fault.kind {
+            FaultKind::Status(status) => form.status = Some(status),
+            FaultKind::Hang => form.hang = true,
+            FaultKind::Close => form.close = true,
+            FaultKind::Cut => form.cut = true,
+            FaultKind::Delay(delay) => form.delay_ms = u64::try_from(delay.as_millis()).ok(),
+        }
+        form
     }
 }
 
 async fn list_faults(Shared(faults): Shared<Faults>) -> Response {
-    let all: Vec<FaultForm> = faults.all().into_iter().map(FaultForm::from).collect();
+    let all = faults.all().into_iter().map(|planned| FaultForm::from((planned.fault, planned.place)));
+    let all: Vec<FaultForm> = all.collect();
     Json(all).into_response()
 }
 
 async fn add_fault(Shared(faults): Shared<Faults>, form: axum::body::Bytes) -> Response {
     let form = serde_json::from_slice(&form).map_err(|why| why.to_string());
     match form.and_then(FaultForm::read) {
-        Ok(fault) => {
-            faults.add(fault);
-            (StatusCode::CREATED, Json(FaultForm::from(fault))).into_response()
+        Ok((fault, place)) => {
+            faults.add(fault, place.clone());
+            (StatusCode::CREATED, Json(FaultForm::from((fault, place)))).into_response()
         }
         Err(why) => refuse(StatusCode::BAD_REQUEST, why),
     }

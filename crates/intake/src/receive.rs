@@ -1,5 +1,7 @@
 //! The side that agents talk to: every path that the query API does not have.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -12,6 +14,7 @@ use model::{Batch, Signal, UnixNanos};
 use crate::body::Body;
 use crate::decode;
 use crate::fault::{FaultKind, Faults};
+use crate::other::Other;
 use crate::request::RequestView;
 use crate::serve::CloseConnection;
 use crate::store::Store;
@@ -23,7 +26,7 @@ const HANG_LIMIT: Duration = Duration::from_secs(900);
 const API_KEY: &str = "dd-api-key";
 
 #[derive(Clone, Debug)]
-struct Context {
+struct Intake {
     store: Store,
     faults: Faults,
 }
@@ -32,10 +35,10 @@ pub(crate) fn router(store: Store, faults: Faults) -> Router {
     Router::new()
         .fallback(receive)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Context { store, faults })
+        .with_state(Intake { store, faults })
 }
 
-async fn receive(Shared(context): Shared<Context>, request: Request) -> Response {
+async fn receive(Shared(context): Shared<Intake>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
         Ok(body) => body,
@@ -52,13 +55,68 @@ async fn receive(Shared(context): Shared<Context>, request: Request) -> Response
         Some(signal) => view.of(signal),
         None => view,
     };
-    if let Some(fault) = context.faults.take(signal) {
-        return fail(fault, view, &context.store).await;
+    let fault = context.faults.take(signal, parts.uri.path());
+    match fault {
+        Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
+        Some(fault @ (FaultKind::Status(_) | FaultKind::Hang | FaultKind::Close)) => {
+            return fail(fault, view, &context.store).await;
+        }
+        Some(FaultKind::Cut) | None => {}
     }
-    let (response, view, batch) = take(signal, view, &parts.headers, &body);
+    let (response, view, batch) = match Other::find(&parts.method, parts.uri.path()) {
+        Some(other) => take_other(other, view, &parts.headers, &body),
+        None => take(signal, view, &parts.headers, &body),
+    };
     let encoding = encoding(&parts.headers).to_owned();
     context.store.record(view, batch, Some(Body { encoding, packed: body }));
+    if fault == Some(FaultKind::Cut) { cut(response) } else { response }
+}
+
+fn take_other(other: Other, view: RequestView, headers: &HeaderMap, body: &Bytes) -> Taken {
+    let no_key = headers.get(API_KEY).is_none_or(header::HeaderValue::is_empty);
+    if no_key && !other.has_key(&view.path) {
+        let view = view.answered(403).failed("no API key: header DD-API-KEY");
+        return (answer(StatusCode::FORBIDDEN, r#"{"errors":["Forbidden"]}"#), view, None);
+    }
+    let plain = decode::unpack(encoding(headers), body);
+    let read = plain.map_err(|refused| (refused.status, refused.why)).and_then(|plain| {
+        let batch = other.decode(&plain).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+        Ok((batch, plain.len()))
+    });
+    match read {
+        Ok((batch, size)) => {
+            let (status, said) = other.taken();
+            let view = RequestView { decoded_bytes: Some(size), ..view.answered(status) };
+            let view = if batch.is_none() { view.previewing(body) } else { view };
+            (answer(StatusCode::from_u16(status).unwrap_or(StatusCode::ACCEPTED), said), view, batch)
+        }
+        Err((status, why)) => {
+            let said = serde_json::json!({ "errors": [why] }).to_string();
+            (answer(status, said), view.previewing(body).answered(status.as_u16()).failed(why), None)
+        }
+    }
+}
+
+/// Half of an answer: its length is told, and the connection ends before it.
+fn cut(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("1000"));
+    *response.body_mut() = axum::body::Body::new(Broken);
     response
+}
+
+/// A body that ends in the middle.
+struct Broken;
+
+impl hyper::body::Body for Broken {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+    }
 }
 
 type Taken = (Response, RequestView, Option<Batch>);
@@ -104,7 +162,7 @@ async fn fail(fault: FaultKind, view: RequestView, store: &Store) -> Response {
             store.record(view.answered(status).failed("a fault, as asked for: status"), None, None);
             answer(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "{}")
         }
-        FaultKind::Close => {
+        FaultKind::Close | FaultKind::Cut | FaultKind::Delay(_) => {
             store.record(view.failed("a fault, as asked for: connection closed"), None, None);
             close()
         }

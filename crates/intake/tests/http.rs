@@ -211,6 +211,66 @@ async fn it_fails_when_told_to() {
 }
 
 #[tokio::test]
+async fn faults_have_a_place_and_may_cut_or_delay() {
+    let intake = Intake::start().await.unwrap();
+    let fault = br#"{"path":"/api/v2/logs","probability":0.5,"status":429,"count":2}"#;
+    assert_eq!(call(&intake, "POST", "/local/faults", "", fault).await.unwrap().0, 201);
+    let post = async |path: &str| call(&intake, "POST", path, KEY, b"[]").await.map(|(status, _)| status);
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(post("/api/v2/logs").await);
+        assert_eq!(post("/api/v2/other").await, Some(202));
+    }
+    assert_eq!(answers, [202, 429, 202, 429, 202].map(Some));
+    for wrong in
+        [&br#"{"status":429,"cut":true}"#[..], br#"{"cut":true,"probability":2}"#, br#"{"status":99}"#]
+    {
+        assert_eq!(call(&intake, "POST", "/local/faults", "", wrong).await.unwrap().0, 400);
+    }
+    let before = intake.store().read(|state| state.counts().requests);
+    intake.fail(Fault { signal: None, kind: FaultKind::Cut, count: 1 });
+    // The answer has a length, and is shorter.
+    let cut = call(&intake, "POST", "/api/v2/logs", KEY, b"[]").await;
+    assert!(cut.is_none_or(|(status, body)| (status, body) == (202, Value::Null)));
+    let delay = Duration::from_millis(50);
+    intake.fail(Fault { signal: None, kind: FaultKind::Delay(delay), count: 1 });
+    let began = Instant::now();
+    assert_eq!(post("/api/v2/logs").await, Some(202));
+    assert!(began.elapsed() >= delay);
+    assert_eq!(intake.store().read(|state| state.counts().requests), before + 2);
+}
+
+#[tokio::test]
+async fn libraries_send_metrics_logs_events_and_checks_themselves() {
+    let intake = Intake::start().await.unwrap();
+    let check = async |method: &str, path: &str, headers: &str, body: &str, status: u16, said: &str| {
+        let (found, answer) = call(&intake, method, path, headers, body.as_bytes()).await.unwrap();
+        assert_eq!((found, answer.to_string()), (status, said.to_owned()), "{method} {path} {body}");
+    };
+    let ok = r#"{"status":"ok"}"#;
+    check("GET", "/api/v1/validate", KEY, "", 200, r#"{"valid":true}"#).await;
+    check("GET", "/api/v1/validate", "", "", 403, r#"{"errors":["Forbidden"]}"#).await;
+    let series = r#"{"series":[{"metric":"old.gauge","points":[[1700000000,2.5]],"tags":["a:b"]}]}"#;
+    check("POST", "/api/v1/series", KEY, series, 202, ok).await;
+    check("POST", "/api/v1/series", "", series, 403, r#"{"errors":["Forbidden"]}"#).await;
+    check("POST", "/api/v1/series", KEY, "{}", 400, r#"{"errors":["series is missing"]}"#).await;
+    let points = r#"{"series":[{"metric":"old.dist","points":[[1700000000,[1,2,4]]]}]}"#;
+    check("POST", "/api/v1/distribution_points", KEY, points, 202, ok).await;
+    check("POST", "/api/v1/events", KEY, r#"{"title":"t","text":"x"}"#, 202, ok).await;
+    check("POST", "/api/v1/check_run", KEY, "[{}]", 400, r#"{"errors":["check is missing"]}"#).await;
+    check("POST", "/v1/input/some-key", "", r#"[{"message":"old log"}]"#, 200, "{}").await;
+    let metrics = ask(&intake, "/local/metrics?name=old.").await;
+    assert_eq!(
+        (metrics[0]["name"].as_str(), metrics[1]["name"].as_str()),
+        (Some("old.dist"), Some("old.gauge"))
+    );
+    assert_eq!(metrics[0]["total"]["count"], 3, "{metrics}");
+    assert_eq!(ask(&intake, "/local/logs").await[0]["message"], "old log");
+    let errors = ask(&intake, "/local/requests?errors=true").await;
+    assert_eq!(errors.as_array().unwrap().len(), 4, "{errors}");
+}
+
+#[tokio::test]
 async fn stopping_closes_connections_that_wait() {
     let intake = Intake::start().await.unwrap();
     intake.fail(Fault { signal: Some(Signal::Traces), kind: FaultKind::Hang, count: 1 });

@@ -72,6 +72,7 @@ pub mod lambda {
     pub const ARCHITECTURE: &str = "architecture";
     pub const RUNTIME: &str = "runtime";
     pub const INIT_TYPE: &str = "init_type";
+    pub const DURABLE_FUNCTION: &str = "durable_function";
     pub const EXTENSION_VERSION: &str = "dd_extension_version";
     pub const DATADOG_LAMBDA: &str = "datadog_lambda";
     /// Metric on `aws.lambda`: spans that the library lost since it last said so.
@@ -81,6 +82,8 @@ pub mod lambda {
     pub const ORIGIN_LAMBDA: &str = "lambda";
     pub const EVENT_SOURCE: &str = "function_trigger.event_source";
     pub const EVENT_SOURCE_ARN: &str = "function_trigger.event_source_arn";
+    /// What became of the durable execution that an invocation is a part of.
+    pub const DURABLE_STATUS: &str = "aws.durable.execution_status";
     pub const INFERRED_TAG_SOURCE: &str = "_inferred_span.tag_source";
     pub const INFERRED_SYNCHRONICITY: &str = "_inferred_span.synchronicity";
     /// Metric: 1 on an inferred span.
@@ -123,11 +126,40 @@ pub mod metrics {
     pub const POST_RUNTIME_DURATION: &str = "aws.lambda.enhanced.post_runtime_duration";
     /// Bytes.
     pub const PRODUCED_BYTES: &str = "aws.lambda.enhanced.produced_bytes";
+    /// Milliseconds until the runtime began to answer.
+    pub const RESPONSE_LATENCY: &str = "aws.lambda.enhanced.response_latency";
+    /// Milliseconds that the answer took from its first to its last byte.
+    pub const RESPONSE_DURATION: &str = "aws.lambda.enhanced.response_duration";
     /// Seconds.
     pub const INIT_DURATION: &str = "aws.lambda.enhanced.init_duration";
+    /// Seconds.
+    pub const RESTORE_DURATION: &str = "aws.lambda.enhanced.snapstart_restore_duration";
     /// Dollars.
     pub const ESTIMATED_COST: &str = "aws.lambda.enhanced.estimated_cost";
     pub const SHUTDOWNS: &str = "aws.lambda.enhanced.shutdowns";
+    /// Bytes.
+    pub const RX_BYTES: &str = "aws.lambda.enhanced.rx_bytes";
+    pub const TX_BYTES: &str = "aws.lambda.enhanced.tx_bytes";
+    pub const TOTAL_NETWORK: &str = "aws.lambda.enhanced.total_network";
+    /// Milliseconds.
+    pub const CPU_USER_TIME: &str = "aws.lambda.enhanced.cpu_user_time";
+    pub const CPU_SYSTEM_TIME: &str = "aws.lambda.enhanced.cpu_system_time";
+    pub const CPU_TOTAL_TIME: &str = "aws.lambda.enhanced.cpu_total_time";
+    pub const NUM_CORES: &str = "aws.lambda.enhanced.num_cores";
+    /// Per cent of all processors, of the busiest and of the idlest.
+    pub const CPU_TOTAL_UTILIZATION_PCT: &str = "aws.lambda.enhanced.cpu_total_utilization_pct";
+    pub const CPU_MAX_UTILIZATION: &str = "aws.lambda.enhanced.cpu_max_utilization";
+    pub const CPU_MIN_UTILIZATION: &str = "aws.lambda.enhanced.cpu_min_utilization";
+    /// Processors.
+    pub const CPU_TOTAL_UTILIZATION: &str = "aws.lambda.enhanced.cpu_total_utilization";
+    pub const FD_MAX: &str = "aws.lambda.enhanced.fd_max";
+    pub const FD_USE: &str = "aws.lambda.enhanced.fd_use";
+    pub const THREADS_MAX: &str = "aws.lambda.enhanced.threads_max";
+    pub const THREADS_USE: &str = "aws.lambda.enhanced.threads_use";
+    /// Bytes.
+    pub const TMP_USED: &str = "aws.lambda.enhanced.tmp_used";
+    pub const TMP_MAX: &str = "aws.lambda.enhanced.tmp_max";
+    pub const TMP_FREE: &str = "aws.lambda.enhanced.tmp_free";
     pub const UNUSED_INIT: &str = "aws.lambda.enhanced.unused_init";
     /// Records of a batch that the function gave back.
     pub const BATCH_ITEM_FAILURES: &str = "aws.lambda.enhanced.batch_item_failures";

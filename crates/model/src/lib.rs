@@ -10,6 +10,7 @@ mod outgoing;
 mod record;
 mod sketch;
 mod span;
+mod stats;
 mod tags;
 mod time;
 
@@ -25,5 +26,6 @@ pub use record::{
 };
 pub use sketch::Sketch;
 pub use span::{Attribute, Chunk, SamplingPriority, Span, SpanEvent, SpanLink, TracerInfo};
-pub use tags::{Tags, Text};
+pub use stats::{LatencySketch, SpanStats, StatsBucket, StatsGroup, StatsKey};
+pub use tags::{SharedTags, Tags, Text};
 pub use time::{Millis, UnixNanos};

@@ -1,7 +1,7 @@
 //! What leaves for Datadog, by signal, after all decisions and before any encoding. `engine` makes it,
 //! `payload` encodes and decodes it.
 
-use crate::{Log, SamplingPriority, Sketch, Span, Tags, Text, TracerInfo, UnixNanos};
+use crate::{Log, SamplingPriority, Sketch, Span, SpanStats, Tags, Text, TracerInfo, UnixNanos};
 
 /// Spans from one tracer, as they go to the trace intake.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -67,15 +67,21 @@ pub struct SketchSeries {
     pub points: Vec<(UnixNanos, Sketch)>,
 }
 
-/// Statistics that one tracer computed of its own traces: a msgpack map as the intake takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ClientStats {
-    pub body: Vec<u8>,
+/// Statistics of traces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientStats {
+    /// A tracer's of its own traces: a msgpack map as the intake takes it.
+    Sent(Vec<u8>),
+    /// Made here.
+    Made(Box<SpanStats>),
 }
 
 impl ClientStats {
     pub fn weight(&self) -> usize {
-        32 + self.body.len()
+        match self {
+            Self::Sent(body) => 32 + body.len(),
+            Self::Made(stats) => stats.weight(),
+        }
     }
 }
 

@@ -57,13 +57,12 @@ impl Span {
 
     /// About how many bytes this span takes once encoded: for bounds, not for content lengths.
     pub fn weight(&self) -> usize {
-        let meta: usize = self.meta.iter().map(|(k, v)| k.len() + v.len() + 6).sum();
         let metrics: usize = self.metrics.iter().map(|(k, _)| k.len() + 13).sum();
         let structs: usize = self.meta_struct.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
         let links: usize = self.links.iter().map(SpanLink::weight).sum();
         let events: usize = self.events.iter().map(SpanEvent::weight).sum();
         let names = self.service.len() + self.name.len() + self.resource.len() + self.kind.len();
-        64 + names + meta + metrics + structs + links + events
+        64 + names + self.meta.weight() + metrics + structs + links + events
     }
 }
 

@@ -103,6 +103,7 @@ pub fn decompress(body: &[u8], content_encoding: &str, max: usize) -> Result<Vec
         "" | "identity" => Ok(body.to_vec()),
         "zstd" => unzstd(body, max),
         "gzip" => gzip::unpack(body, max),
+        "deflate" => gzip::unpack_zlib(body, max),
         _ => Err(DecompressError::UnknownEncoding),
     }
 }

@@ -1,7 +1,9 @@
 //! Gzip around deflate, for the one intake that wants it: RFC 1952.
 
 use miniz_oxide::deflate::compress_to_vec;
-use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
+use miniz_oxide::inflate::{
+    DecompressError as Inflate, TINFLStatus, decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit,
+};
 
 use crate::DecompressError;
 
@@ -26,12 +28,21 @@ pub(crate) fn unpack(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError
     let malformed = DecompressError::Malformed;
     let data = data(body).ok_or(malformed)?;
     let (data, trailer) = data.split_at_checked(data.len().saturating_sub(TRAILER)).ok_or(malformed)?;
-    let plain = decompress_to_vec_with_limit(data, max).map_err(|error| match error.status {
-        TINFLStatus::HasMoreOutput => DecompressError::TooLarge,
-        _ => malformed,
-    })?;
+    let plain = decompress_to_vec_with_limit(data, max).map_err(why)?;
     let told = trailer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
     if told == Some(checksum(&plain)) { Ok(plain) } else { Err(malformed) }
+}
+
+/// Reads what HTTP calls `deflate`: zlib, RFC 1950.
+pub(crate) fn unpack_zlib(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError> {
+    decompress_to_vec_zlib_with_limit(body, max).map_err(why)
+}
+
+fn why(error: Inflate) -> DecompressError {
+    match error.status {
+        TINFLStatus::HasMoreOutput => DecompressError::TooLarge,
+        _ => DecompressError::Malformed,
+    }
 }
 
 /// What stands behind the header.
@@ -109,6 +120,14 @@ mod tests {
         // The check value of the standard.
         assert_eq!(checksum(b"123456789"), 0xcbf4_3926);
         assert_eq!(checksum(b""), 0);
+    }
+
+    #[test]
+    fn what_zlib_makes_is_read() {
+        let packed = miniz_oxide::deflate::compress_to_vec_zlib(b"hello", 6);
+        assert_eq!(super::unpack_zlib(&packed, 5), Ok(b"hello".to_vec()));
+        assert_eq!(super::unpack_zlib(&packed, 4), Err(crate::DecompressError::TooLarge));
+        assert_eq!(super::unpack_zlib(b"no zlib", 99), Err(crate::DecompressError::Malformed));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn split(batch: Batch) -> Split {
             cut(all, endpoint, SKETCH_FRAME, size, Batch::Sketches)
         }
         Batch::Stats(all) => {
-            let size = |one: &ClientStats| one.body.len();
+            let size = |one: &ClientStats| stats::encode_one(one).len();
             cut(all, endpoint, stats::FRAME, size, Batch::Stats)
         }
         Batch::Forwards(all) => cut(all, endpoint, 0, |one: &Forward| one.body.len(), Batch::Forwards),
@@ -153,6 +153,7 @@ fn cut<T>(
 struct TraceCut {
     endpoint: &'static Endpoint,
     scratch: Writer,
+    common: traces::Common,
     split: Split,
     piece: Vec<TracerPayload>,
     bytes: usize,
@@ -162,17 +163,20 @@ impl TraceCut {
     fn new(endpoint: &'static Endpoint) -> Self {
         debug_assert_eq!(endpoint.signal, Signal::Traces);
         let scratch = Writer::with_capacity(4096);
-        Self { endpoint, scratch, split: Split::default(), piece: Vec::new(), bytes: TRACE_FRAME }
+        let common = traces::Common::default();
+        Self { endpoint, scratch, common, split: Split::default(), piece: Vec::new(), bytes: TRACE_FRAME }
     }
 
     fn cut(mut self, payloads: Vec<TracerPayload>) -> Split {
         for mut payload in payloads {
             let chunks = std::mem::take(&mut payload.chunks);
-            let head = HEAD + measure(&mut self.scratch, |w| traces::tracer_payload(w, &payload));
+            let head =
+                HEAD + measure(&mut self.scratch, |w| traces::tracer_payload(w, &payload, &mut self.common));
             // Whether the piece being filled ends with this payload, so that its head is there already.
             let mut open = false;
             for chunk in chunks {
-                let size = HEAD + measure(&mut self.scratch, |w| traces::trace_chunk(w, &chunk));
+                let size =
+                    HEAD + measure(&mut self.scratch, |w| traces::trace_chunk(w, &chunk, &mut self.common));
                 if TRACE_FRAME + head + size <= self.endpoint.max_bytes {
                     open = self.place(&payload, head, open, chunk, size);
                     continue;
@@ -219,11 +223,11 @@ impl TraceCut {
     /// Spreads the spans of a chunk over several, each with its size; counts the spans that fit in none.
     fn parts(&mut self, mut chunk: TraceChunk, head: usize) -> Vec<(TraceChunk, usize)> {
         let spans = std::mem::take(&mut chunk.spans);
-        let own = HEAD + measure(&mut self.scratch, |w| traces::trace_chunk(w, &chunk));
+        let own = HEAD + measure(&mut self.scratch, |w| traces::trace_chunk(w, &chunk, &mut self.common));
         let around = TRACE_FRAME + head + own;
         let (mut parts, mut part, mut bytes): (Vec<_>, Vec<Span>, _) = (Vec::new(), Vec::new(), own);
         for span in spans {
-            let size = HEAD + measure(&mut self.scratch, |w| traces::write_span(w, &span));
+            let size = HEAD + measure(&mut self.scratch, |w| traces::write_span(w, &span, &mut self.common));
             if around + size > self.endpoint.max_bytes {
                 self.split.oversized += 1;
                 continue;
@@ -341,9 +345,9 @@ mod tests {
             let sum: usize = series.iter().map(|one| HEAD + measure(&mut w, |w| sketches::write(w, one))).sum();
             prop_assert!(encode(&Batch::Sketches(series)).len() <= SKETCH_FRAME + sum);
             let mut cut = TraceCut::new(&SMALL);
-            let (head, mut sum) = (HEAD + measure(&mut w, |w| traces::tracer_payload(w, &TracerPayload { chunks: vec![], ..payload.clone() })), 0);
+            let (head, mut sum) = (HEAD + measure(&mut w, |w| traces::tracer_payload(w, &TracerPayload { chunks: vec![], ..payload.clone() }, &mut cut.common)), 0);
             for chunk in &payload.chunks {
-                sum += HEAD + measure(&mut cut.scratch, |w| traces::trace_chunk(w, chunk));
+                sum += HEAD + measure(&mut cut.scratch, |w| traces::trace_chunk(w, chunk, &mut cut.common));
             }
             let twice = if flag { vec![payload.clone(), payload.clone()] } else { vec![payload.clone()] };
             let times = twice.len();

@@ -1,5 +1,9 @@
 //! `/api/v0.2/stats`: statistics that tracers computed themselves, as a msgpack map around what each of them
-//! sent. What a tracer sent is not looked into.
+//! sent, or that was made here. What a tracer sent is not looked into.
+
+mod made;
+
+use std::borrow::Cow;
 
 use model::ClientStats;
 
@@ -13,7 +17,7 @@ const FALSE: u8 = 0xc2;
 
 /// Writes the body of a request.
 pub fn encode(all: &[ClientStats]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(FRAME + all.iter().map(|one| one.body.len()).sum::<usize>());
+    let mut body = Vec::with_capacity(FRAME + all.iter().map(ClientStats::weight).sum::<usize>());
     body.push(0x86);
     for key in ["AgentHostname", "AgentEnv", "AgentVersion"] {
         text(&mut body, key);
@@ -27,14 +31,28 @@ pub fn encode(all: &[ClientStats]) -> Vec<u8> {
     body.push(0xdd);
     body.extend(u32::try_from(all.len()).unwrap_or(u32::MAX).to_be_bytes());
     for one in all {
-        body.extend_from_slice(&one.body);
+        body.extend_from_slice(&encode_one(one));
     }
     body
 }
 
-/// Texts shorter than 32 bytes.
+/// The map of one sender.
+pub(crate) fn encode_one(stats: &ClientStats) -> Cow<'_, [u8]> {
+    match stats {
+        ClientStats::Sent(body) => Cow::Borrowed(body),
+        ClientStats::Made(stats) => Cow::Owned(made::encode(stats)),
+    }
+}
+
+/// A text of any length.
 fn text(body: &mut Vec<u8>, text: &str) {
-    body.push(0xa0 | (text.len() as u8 & 0x1f));
+    match u8::try_from(text.len()) {
+        Ok(length @ ..32) => body.push(0xa0 | length),
+        _ => {
+            body.push(0xdb);
+            body.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        }
+    }
     body.extend_from_slice(text.as_bytes());
 }
 
@@ -53,7 +71,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<ClientStats>, DecodeError> {
         }
         let Head { items, is_map: false, .. } = head(&mut rest)? else { return Err(DecodeError::Malformed) };
         for _ in 0..items {
-            all.push(ClientStats { body: value(&mut rest)?.to_vec() });
+            all.push(ClientStats::Sent(value(&mut rest)?.to_vec()));
         }
     }
     Ok(all)
@@ -123,14 +141,14 @@ mod tests {
     use super::*;
 
     fn stats(body: &[u8]) -> ClientStats {
-        ClientStats { body: body.to_vec() }
+        ClientStats::Sent(body.to_vec())
     }
 
     #[test]
     fn what_is_encoded_is_decoded() {
         let check = |all: &[ClientStats]| {
             let body = encode(all);
-            assert!(body.len() <= FRAME + all.iter().map(|one| one.body.len()).sum::<usize>());
+            assert!(body.len() <= FRAME + all.iter().map(|one| encode_one(one).len()).sum::<usize>());
             assert_eq!(decode(&body).as_deref(), Ok(all));
         };
         check(&[]);

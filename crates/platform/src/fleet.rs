@@ -11,6 +11,9 @@
 //! others can go; only when none is, another is opened, up to a limit; then invocations wait.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html>
 //!
+//! Environments may be made ahead of any invocation. Those of managed instances take several invocations at a time: each
+//! time that one is ready, there is room for one more.
+//!
 //! One thing is not as in Lambda: an environment whose invocation is answered, but whose extensions are still at work,
 //! is waited for. Lambda would open another; but its callers are a network away, and a local one that invokes twice in
 //! a row means to see a cold and a warm invocation.
@@ -34,12 +37,12 @@ pub enum FleetInput {
     Invoke(Invocation),
     /// The caller of an environment's invocation has its answer.
     Answered(EnvironmentId),
-    /// The environment can take another invocation.
+    /// The environment can take another invocation; of managed instances, one more.
     Ready(EnvironmentId),
     /// The environment is gone.
     Ended(EnvironmentId),
     /// It could not be opened: gives back what was meant for it.
-    OpenFailed { environment: EnvironmentId, invocation: Invocation, reason: String },
+    OpenFailed { environment: EnvironmentId, invocation: Option<Invocation>, reason: String },
     /// The function is another from now on: no environment that there is takes another invocation.
     Renew,
     /// The function is not needed any more.
@@ -49,6 +52,8 @@ pub enum FleetInput {
 /// Something to do, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FleetEffect {
+    /// Make an environment, and have it initialise itself.
+    Prepare(EnvironmentId),
     /// Make an environment, with its first invocation.
     Open {
         environment: EnvironmentId,
@@ -72,6 +77,10 @@ pub enum FleetEffect {
 pub struct Scaling {
     /// Environments at a time, at least one.
     pub limit: usize,
+    /// Environments that are made before any invocation, and not closed for being idle.
+    pub ahead: usize,
+    /// Invocations at a time in one environment, where that is not one: see [`crate::Mode::concurrency`].
+    pub concurrency: Option<u16>,
     /// An environment that had nothing to do for this long is closed.
     pub idle_limit: Duration,
 }
@@ -92,10 +101,16 @@ struct Environment {
     state: State,
     /// Made of what the function was before.
     stale: bool,
+    /// Made before any invocation.
+    ahead: bool,
+    /// Of managed instances: invocations that run, and workers that wait.
+    running: usize,
+    idle: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    Preparing,
     Busy,
     Finishing,
     Idle { since: UnixNanos },
@@ -104,33 +119,57 @@ enum State {
 
 impl Fleet {
     pub fn new(scaling: Scaling) -> Self {
-        Self {
+        let mut fleet = Self {
             scaling,
             environments: Vec::new(),
             waiting: VecDeque::new(),
             closing: false,
             effects: VecDeque::new(),
             next: 1,
-        }
+        };
+        fleet.prepare();
+        fleet
     }
 
     /// Takes a fact. Poll the effects afterwards.
     pub fn handle(&mut self, now: UnixNanos, input: FleetInput) {
         match input {
             FleetInput::Invoke(invocation) => self.accept(invocation),
+            FleetInput::Answered(id) if self.scaling.concurrency.is_some() => {
+                self.step_shared(now, id, |environment| {
+                    environment.running = environment.running.saturating_sub(1);
+                });
+            }
             FleetInput::Answered(id) => self.step(id, &[State::Busy], State::Finishing),
+            FleetInput::Ready(id) if self.scaling.concurrency.is_some() => {
+                self.step_shared(now, id, |environment| environment.idle += 1);
+            }
             FleetInput::Ready(id) => {
-                self.step(id, &[State::Busy, State::Finishing], State::Idle { since: now });
+                let from = [State::Preparing, State::Busy, State::Finishing];
+                self.step(id, &from, State::Idle { since: now });
                 self.close_stale();
             }
-            FleetInput::Ended(id) => self.environments.retain(|e| e.id != id),
+            FleetInput::Ended(id) => {
+                let unready = |e: &Environment| e.id == id && e.state == State::Preparing;
+                let failed = self.environments.iter().any(unready);
+                self.environments.retain(|e| e.id != id);
+                if failed {
+                    self.prepare_failed("the environment could not be initialised");
+                }
+            }
             FleetInput::OpenFailed { environment, invocation, reason } => {
                 self.environments.retain(|e| e.id != environment);
-                self.open_failed(invocation, &reason);
+                match invocation {
+                    Some(invocation) => self.open_failed(invocation, &reason),
+                    None => self.prepare_failed(&reason),
+                }
             }
             FleetInput::Renew => {
                 self.environments.iter_mut().for_each(|environment| environment.stale = true);
                 self.close_stale();
+                if !self.closing {
+                    self.prepare();
+                }
             }
             FleetInput::Shutdown => self.shut_down(),
         }
@@ -140,7 +179,7 @@ impl Fleet {
     /// Closes what was idle for too long.
     pub fn tick(&mut self, now: UnixNanos) {
         let limit = self.scaling.idle_limit;
-        for environment in &mut self.environments {
+        for environment in self.environments.iter_mut().filter(|environment| !environment.ahead) {
             if let State::Idle { since } = environment.state
                 && since + limit <= now
             {
@@ -152,9 +191,9 @@ impl Fleet {
 
     /// When [`Fleet::tick`] has something to do.
     pub fn deadline(&self) -> Option<UnixNanos> {
-        let since = self.environments.iter().filter_map(|e| match e.state {
+        let since = self.environments.iter().filter(|e| !e.ahead).filter_map(|e| match e.state {
             State::Idle { since } => Some(since + self.scaling.idle_limit),
-            State::Busy | State::Finishing | State::Closing => None,
+            State::Preparing | State::Busy | State::Finishing | State::Closing => None,
         });
         since.min()
     }
@@ -191,8 +230,58 @@ impl Fleet {
         }
     }
 
+    /// Makes as many environments ahead as there have to be.
+    fn prepare(&mut self) {
+        let ahead = self.environments.iter().filter(|e| e.ahead && !e.stale).count();
+        for _ in ahead..self.scaling.ahead.min(self.scaling.limit.max(1)) {
+            let id = self.add(State::Preparing, true);
+            self.effects.push_back(FleetEffect::Prepare(id));
+        }
+    }
+
+    fn add(&mut self, state: State, ahead: bool) -> EnvironmentId {
+        let id = EnvironmentId(self.next);
+        self.next += 1;
+        self.environments.push(Environment { id, state, stale: false, ahead, running: 0, idle: 0 });
+        id
+    }
+
+    /// What changed about an environment that takes several invocations at a time.
+    fn step_shared(&mut self, now: UnixNanos, id: EnvironmentId, change: impl FnOnce(&mut Environment)) {
+        let found = self.environments.iter_mut().find(|e| e.id == id && e.state != State::Closing);
+        let Some(environment) = found else { return };
+        change(environment);
+        environment.state = if environment.running == 0 { State::Idle { since: now } } else { State::Busy };
+        self.close_stale();
+    }
+
+    /// A worker for the next invocation: of the environment that has the least to do.
+    fn choose_shared(&mut self, concurrency: usize) -> Option<EnvironmentId> {
+        let open = |e: &&mut Environment| !e.stale && e.state != State::Closing;
+        let free = self.environments.iter_mut().filter(open).filter(|e| e.idle > 0);
+        if let Some(environment) = free.min_by_key(|e| e.running) {
+            environment.idle -= 1;
+            environment.running += 1;
+            environment.state = State::Busy;
+            return Some(environment.id);
+        }
+        // Workers that are not there yet, or come back soon, are waited for.
+        let room = self.environments.iter().filter(|e| !e.stale && e.state != State::Closing);
+        let room: usize = room.map(|e| concurrency.saturating_sub(e.running)).sum();
+        if self.waiting.len() > room && self.environments.len() < self.scaling.limit.max(1) {
+            let id = self.add(State::Preparing, false);
+            self.effects.push_back(FleetEffect::Prepare(id));
+        }
+        None
+    }
+
     /// Gives what waits to whoever can take it.
     fn assign(&mut self) {
+        while let (Some(concurrency), false) = (self.scaling.concurrency, self.waiting.is_empty()) {
+            let Some(id) = self.choose_shared(usize::from(concurrency)) else { return };
+            let Some(invocation) = self.waiting.pop_front() else { return };
+            self.effects.push_back(FleetEffect::Assign { environment: id, invocation });
+        }
         while !self.waiting.is_empty() {
             let Some((id, opened)) = self.choose() else { return };
             let Some(invocation) = self.waiting.pop_front() else { return };
@@ -207,22 +296,20 @@ impl Fleet {
     /// An environment for the next invocation, and whether it has to be opened.
     fn choose(&mut self) -> Option<(EnvironmentId, bool)> {
         let idle = self.environments.iter_mut().filter_map(|e| match e.state {
-            State::Idle { since } => Some((since, e)),
-            State::Busy | State::Finishing | State::Closing => None,
+            State::Idle { since } if !e.stale => Some((since, e)),
+            State::Preparing | State::Idle { .. } | State::Busy | State::Finishing | State::Closing => None,
         });
         if let Some((_, environment)) = idle.max_by_key(|(since, _)| *since) {
             environment.state = State::Busy;
             return Some((environment.id, false));
         }
-        let finishing = self.environments.iter().filter(|e| e.state == State::Finishing && !e.stale).count();
+        let soon = |e: &&Environment| matches!(e.state, State::Preparing | State::Finishing) && !e.stale;
+        let finishing = self.environments.iter().filter(soon).count();
         // Those that close hold their processes still.
         if self.waiting.len() <= finishing || self.environments.len() >= self.scaling.limit.max(1) {
             return None;
         }
-        let id = EnvironmentId(self.next);
-        self.next += 1;
-        self.environments.push(Environment { id, state: State::Busy, stale: false });
-        Some((id, true))
+        Some((self.add(State::Busy, false), true))
     }
 
     /// What has nothing to do and is of the past ends.
@@ -244,6 +331,20 @@ impl Fleet {
             self.waiting.push_front(invocation);
             return;
         }
+        self.fail(invocation, reason);
+    }
+
+    /// None can be made: those that wait for one wait for others, or fail.
+    fn prepare_failed(&mut self, reason: &str) {
+        if self.environments.iter().any(|e| e.state != State::Closing) {
+            return;
+        }
+        for invocation in std::mem::take(&mut self.waiting) {
+            self.fail(invocation, reason);
+        }
+    }
+
+    fn fail(&mut self, invocation: Invocation, reason: &str) {
         let message = format!("RequestId: {} Error: {reason}", invocation.request_id);
         let answer = Answer::Failure { error_type: "Sandbox.Failure".into(), message };
         self.effects.push_back(FleetEffect::Answer { request_id: invocation.request_id, answer });
@@ -276,7 +377,11 @@ mod tests {
     use crate::{Answer, Invocation};
 
     fn fleet(limit: usize) -> Fleet {
-        Fleet::new(Scaling { limit, idle_limit: Duration::from_secs(60) })
+        Fleet::new(scaling(limit))
+    }
+
+    fn scaling(limit: usize) -> Scaling {
+        Scaling { limit, ahead: 0, concurrency: None, idle_limit: Duration::from_secs(60) }
     }
 
     fn tell(fleet: &mut Fleet, at: u64, fact: &str) -> String {
@@ -292,7 +397,7 @@ mod tests {
             "ended" => fleet.handle(now, FleetInput::Ended(id(rest))),
             "failed" => {
                 let (environment, request) = rest.split_once(' ').unwrap();
-                let (environment, invocation) = (id(environment), invocation(request));
+                let (environment, invocation) = (id(environment), Some(invocation(request)));
                 let reason = "no port".to_owned();
                 fleet.handle(now, FleetInput::OpenFailed { environment, invocation, reason });
             }
@@ -310,6 +415,7 @@ mod tests {
                 FleetEffect::Assign { environment, invocation } => {
                     format!("{} to {}", invocation.request_id, environment.0)
                 }
+                FleetEffect::Prepare(environment) => format!("prepare {}", environment.0),
                 FleetEffect::Close(environment) => format!("close {}", environment.0),
                 FleetEffect::Answer { request_id, answer: Answer::Failure { message, .. } } => {
                     format!("{request_id} failed: {message}")
@@ -347,6 +453,70 @@ mod tests {
                 (3, "answered 3", ""),
                 (3, "ready 3", ""),
                 (4, "invoke e", "e to 3"),
+            ],
+        );
+    }
+
+    fn tell_all(mut fleet: Fleet, story: &[(u64, &str, &str)]) {
+        for (n, (at, fact, expect)) in story.iter().enumerate() {
+            assert_eq!(tell(&mut fleet, *at, fact), *expect, "{n}: {fact}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_ahead_stays_and_what_is_beyond_goes() {
+        tell_all(
+            Fleet::new(Scaling { ahead: 1, ..scaling(3) }),
+            &[
+                (0, "tick", "prepare 1"),
+                // One that is being made is waited for by one caller.
+                (0, "invoke a", ""),
+                (0, "invoke b", "open 2 for a"),
+                (1, "ready 1", "b to 1"),
+                (2, "answered 1", ""),
+                (2, "ready 1", ""),
+                (2, "answered 2", ""),
+                (2, "ready 2", ""),
+                (70, "tick", "close 2"),
+                (71, "ended 2", ""),
+                (999, "tick", ""),
+                (999, "renew", "close 1, prepare 3"),
+                (999, "ended 1", ""),
+                (1000, "ready 3", ""),
+                (1001, "invoke c", "c to 3"),
+            ],
+        );
+    }
+
+    #[test]
+    fn managed_instances_have_as_much_room_as_workers() {
+        tell_all(
+            Fleet::new(Scaling { ahead: 1, concurrency: Some(2), ..scaling(2) }),
+            &[
+                (0, "invoke a", "prepare 1"),
+                (0, "invoke b", ""),
+                (0, "invoke c", "prepare 2"),
+                (0, "invoke d", ""),
+                (1, "ready 1", "a to 1"),
+                (1, "ready 1", "b to 1"),
+                (1, "invoke e", ""),
+                (2, "ready 2", "c to 2"),
+                (2, "answered 1", ""),
+                (2, "ready 1", "d to 1"),
+                (3, "ready 2", "e to 2"),
+                (3, "answered 2", ""),
+                (3, "answered 2", ""),
+                (3, "ready 2", ""),
+                (3, "ready 2", ""),
+                (4, "answered 1", ""),
+                (4, "answered 1", ""),
+                (64, "tick", "close 2"),
+                (64, "invoke f", ""),
+                (64, "ended 2", ""),
+                (65, "ready 1", "f to 1"),
+                (65, "ended 1", ""),
+                (66, "invoke g", "prepare 3"),
+                (66, "ended 3", "g failed: RequestId: g Error: the environment could not be initialised"),
             ],
         );
     }
@@ -471,6 +641,7 @@ mod tests {
                             prop_assert_eq!(open.remove(&environment.0), Some(None));
                             fleet.handle(at, FleetInput::Ended(environment));
                         }
+                        FleetEffect::Prepare(_) => prop_assert!(false, "nothing is made ahead here"),
                         FleetEffect::Answer { .. } => prop_assert!(false, "nothing is refused here"),
                     }
                 }
@@ -491,6 +662,7 @@ mod tests {
                             open.remove(&environment.0);
                             fleet.handle(UnixNanos::from_secs(now), FleetInput::Ended(environment));
                         }
+                        FleetEffect::Prepare(_) => prop_assert!(false, "nothing is made ahead here"),
                         FleetEffect::Answer { .. } => prop_assert!(false, "nothing is refused here"),
                     }
                 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use model::{InitReport, InitStart, Phase, Record, Status, Text, UnixNanos};
+use model::{InitReport, InitStart, Millis, Phase, Record, Status, Text, UnixNanos};
 
 use crate::agent::{Agent, AgentState, Origin};
 use crate::invocation::Live;
@@ -12,6 +12,8 @@ use crate::io::{
     AgentId, CallId, Effect, ErrorReport, Invocation, Program, Registration, Reply, Subscriptions,
 };
 use crate::machine::{Cause, Fatal, Platform, Stage, Timer};
+use crate::managed::Serving;
+use crate::mode::Mode;
 use crate::refusal::{MAX_AGENTS, Refusal};
 use crate::runtime::{self, Runtime, RuntimeState};
 
@@ -35,8 +37,8 @@ pub(crate) enum Step {
 }
 
 impl Init {
-    fn phase(&self) -> Phase {
-        if self.live.is_some() { Phase::Invoke } else { Phase::Init }
+    fn phase(&self, mode: Mode) -> Phase {
+        mode.init_phase(self.live.is_some())
     }
 }
 
@@ -54,7 +56,7 @@ impl Platform {
             now,
             Record::InitStart(InitStart {
                 initialization_type: self.config.mode.initialization_type(),
-                phase: init.phase(),
+                phase: init.phase(self.config.mode),
                 function_name: Some(self.config.function_name.clone()),
                 function_version: Some(self.config.function_version.clone()),
                 runtime_version: None,
@@ -83,14 +85,14 @@ impl Platform {
     /// Takes every step whose wait is over.
     pub(crate) fn advance_init(&mut self, now: UnixNanos) {
         let Stage::Init(init) = &self.stage else { return };
-        let phase = init.phase();
+        let phase = init.phase(self.config.mode);
         let mut step = init.step;
         if step == Step::Registering && self.agents.iter().all(Agent::registered) {
             let process = self.spawn(Program::Runtime);
             self.runtime = Some(Runtime::new(process));
             step = Step::Starting;
         }
-        let ready = self.runtime.as_ref().is_some_and(|r| r.state == RuntimeState::Ready);
+        let ready = self.runtime.as_ref().is_some_and(|r| r.state.is_initialised());
         if step == Step::Starting && ready {
             self.init_runtime_done(now, phase, Status::Success, None);
             step = Step::Readying;
@@ -109,16 +111,25 @@ impl Platform {
         self.report_init(now, &init, Status::Success, None);
         match init.live {
             Some(live) => self.start_invocation(now, live),
-            None => {
-                self.init_duration = Some(now.since(init.began).into());
-                self.pump(now);
-            }
+            None => self.await_invocations(now, now.since(init.began).into()),
         }
+    }
+
+    /// Initialised before any invocation.
+    fn await_invocations(&mut self, now: UnixNanos, took: Millis) {
+        if self.config.mode.is_managed() {
+            self.stage = Stage::Serving(Serving::default());
+            return;
+        }
+        self.snapshot = self.config.mode.snapshots();
+        // An environment of a snapshot did not initialise itself.
+        self.init_duration = (!self.snapshot).then_some(took);
+        self.pump(now);
     }
 
     pub(crate) fn fail_init(&mut self, now: UnixNanos, init: Init, cause: &Cause) {
         if init.step != Step::Readying {
-            self.init_runtime_done(now, init.phase(), cause.status(), cause.error_type());
+            self.init_runtime_done(now, init.phase(self.config.mode), cause.status(), cause.error_type());
         }
         self.report_init(now, &init, cause.status(), cause.error_type());
         self.suppress_init = true;
@@ -142,7 +153,7 @@ impl Platform {
             now,
             Record::InitReport(InitReport {
                 initialization_type: self.config.mode.initialization_type(),
-                phase: init.phase(),
+                phase: init.phase(self.config.mode),
                 status: Some(status),
                 duration: now.since(init.began).into(),
                 error_type,
@@ -230,7 +241,7 @@ impl Platform {
             Stage::Init(_) => self.advance_init(now),
             Stage::Invoke(_) => self.advance_invocation(now),
             Stage::Stopping(_) => self.tell_shutdown(),
-            Stage::Cold | Stage::Idle | Stage::Gone => {}
+            Stage::Cold | Stage::Idle | Stage::Restore(_) | Stage::Serving(_) | Stage::Gone => {}
         }
     }
 

@@ -30,19 +30,19 @@ pub(crate) struct Live {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Response {
-    began: UnixNanos,
-    ended: UnixNanos,
-    bytes: u64,
+pub(crate) struct Response {
+    pub(crate) began: UnixNanos,
+    pub(crate) ended: UnixNanos,
+    pub(crate) bytes: u64,
 }
 
 /// What the runtime said, judged.
-struct Outcome {
-    reply: Reply,
-    answer: Answer,
-    status: Status,
-    error_type: Option<Text>,
-    bytes: u64,
+pub(crate) struct Outcome {
+    pub(crate) reply: Reply,
+    pub(crate) answer: Answer,
+    pub(crate) status: Status,
+    pub(crate) error_type: Option<Text>,
+    pub(crate) bytes: u64,
 }
 
 impl Live {
@@ -75,7 +75,7 @@ impl Platform {
 
     /// Gives the event to the agents, then to the runtime.
     pub(crate) fn start_invocation(&mut self, now: UnixNanos, mut live: Box<Live>) {
-        self.record_start(now, &live);
+        self.record_start(now, &live.invocation);
         live.released = Some(now);
         let delivery = live.delivery();
         let mut calls = Vec::new();
@@ -95,13 +95,13 @@ impl Platform {
         self.stage = Stage::Invoke(live);
     }
 
-    fn record_start(&mut self, now: UnixNanos, live: &Live) {
+    pub(crate) fn record_start(&mut self, now: UnixNanos, invocation: &Invocation) {
         self.record(
             now,
             Record::Start(Start {
-                request_id: live.invocation.request_id.clone(),
+                request_id: invocation.request_id.clone(),
                 version: Some(self.config.function_version.clone()),
-                trace_header: live.invocation.trace_header.clone(),
+                trace_header: invocation.trace_header.clone(),
             }),
         );
     }
@@ -113,6 +113,9 @@ impl Platform {
             return self.refuse(call, refusal);
         };
         runtime.state = state;
+        if self.config.mode.is_managed() {
+            return self.worker_next(now, call);
+        }
         if let (RuntimeState::Running, Stage::Invoke(live)) = (state, &self.stage) {
             let delivery = live.delivery();
             return self.reply(call, Reply::Invocation(delivery));
@@ -124,7 +127,8 @@ impl Platform {
         match self.stage {
             Stage::Init(_) => self.advance_init(now),
             Stage::Invoke(_) => self.advance_invocation(now),
-            Stage::Cold | Stage::Idle | Stage::Stopping(_) | Stage::Gone => {}
+            Stage::Restore(_) => self.advance_restore(now),
+            Stage::Cold | Stage::Idle | Stage::Serving(_) | Stage::Stopping(_) | Stage::Gone => {}
         }
     }
 
@@ -207,6 +211,9 @@ impl Platform {
         to: &str,
         outcome: Outcome,
     ) {
+        if self.config.mode.is_managed() {
+            return self.respond_shared(now, call, (request_id, attempt), began, outcome);
+        }
         let Stage::Invoke(live) = &mut self.stage else {
             return self.refuse(call, Refusal::invalid_request_id());
         };
@@ -256,11 +263,11 @@ impl Platform {
     pub(crate) fn fail_invocation(&mut self, now: UnixNanos, mut live: Live, cause: &Cause) {
         self.timers.remove(&Timer::Invoke);
         if live.released.is_none() {
-            self.record_start(now, &live);
+            self.record_start(now, &live.invocation);
             live.released = Some(now);
         }
         if !live.answered {
-            let answer = self.failure(&live, cause);
+            let answer = self.failure(&live.invocation, cause);
             self.answer(live.invocation.request_id.clone(), answer);
             live.answered = true;
         }
@@ -277,8 +284,8 @@ impl Platform {
         self.stop(now, cause.shutdown_reason(), Some(Box::new(report)));
     }
 
-    fn failure(&self, live: &Live, cause: &Cause) -> Answer {
-        let id = &live.invocation.request_id;
+    pub(crate) fn failure(&self, invocation: &Invocation, cause: &Cause) -> Answer {
+        let id = &invocation.request_id;
         let (error_type, message) = match cause {
             Cause::Timeout => {
                 let seconds = self.config.timeout.as_secs_f64();
@@ -315,7 +322,7 @@ impl Platform {
             memory_size_mb: Some(self.config.memory_mb),
             max_memory_used_mb: Some(self.memory_used_mb),
             init_duration,
-            restore_duration: None,
+            restore_duration: self.restore_duration.take(),
             spans: overhead.into_iter().collect(),
         }
     }
@@ -340,6 +347,6 @@ fn runtime_done(now: UnixNanos, live: &Live, status: Status, error_type: Option<
     })
 }
 
-fn span(name: &'static str, start: UnixNanos, end: UnixNanos) -> PlatformSpan {
+pub(crate) fn span(name: &'static str, start: UnixNanos, end: UnixNanos) -> PlatformSpan {
     PlatformSpan { name: name.into(), start, duration: end.since(start).into() }
 }

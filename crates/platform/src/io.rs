@@ -13,6 +13,8 @@ use crate::{Mode, Refusal};
 pub enum Input {
     /// A caller wants the function to run. Gets exactly one [`Effect::Answer`].
     Invoke(Invocation),
+    /// The environment shall be initialised before anybody invokes.
+    Prepare,
     /// The environment is not needed any more (SPINDOWN). An invocation that has begun is finished first.
     Shutdown,
     /// A program could not be started.
@@ -23,6 +25,8 @@ pub enum Input {
     Memory { used_mb: u64 },
     /// All processes together have more memory than the function has: the runtime is killed for it.
     OutOfMemory,
+    /// Telemetry subscribers have all that there is for them: see [`crate::Platform::awaits_flush`].
+    Flushed,
     /// Runtime API: `GET /runtime/invocation/next`.
     RuntimeNext { call: CallId },
     /// Runtime API: `POST /runtime/invocation/{id}/response`, whose headers came at `began`.
@@ -43,6 +47,10 @@ pub enum Input {
     },
     /// Runtime API: `POST /runtime/init/error`.
     RuntimeInitError { call: CallId, report: ErrorReport },
+    /// Runtime API: `GET /runtime/restore/next`.
+    RuntimeRestoreNext { call: CallId },
+    /// Runtime API: `POST /runtime/restore/error`.
+    RuntimeRestoreError { call: CallId, report: ErrorReport },
     /// Extensions API: `POST /extension/register`.
     Register { call: CallId, registration: Registration },
     /// Extensions API: `GET /extension/event/next`.
@@ -205,6 +213,8 @@ pub enum Reply {
         reason: ShutdownReason,
         deadline: UnixNanos,
     },
+    /// To the runtime's restore/next: 200, empty.
+    Restored,
     /// 202 `{"status":"OK"}`.
     Accepted,
     /// 200 with the agent's id and the function's name.
@@ -242,6 +252,14 @@ pub enum Rejection {
     Throttled,
     /// The environment ends, or has ended.
     ShuttingDown,
+    /// Of managed instances: every worker is busy.
+    Unavailable,
+    /// Of managed instances: nothing is initialised yet.
+    InitIncomplete,
+    /// Of managed instances: an invocation of this id runs.
+    Duplicated,
+    /// Of managed instances: the environment ends, or has ended.
+    Unhealthy,
 }
 
 /// Why agents are told to shut down.
@@ -273,7 +291,7 @@ pub struct Config {
     pub extensions: Vec<Arc<str>>,
     /// Longest time of an invocation.
     pub timeout: Duration,
-    /// Longest time of an initialisation outside an invocation.
+    /// Longest time of an initialisation outside an invocation: see [`Mode::init_limit`].
     pub init_limit: Duration,
     pub memory_mb: u64,
 }

@@ -25,8 +25,10 @@ mod init;
 mod invocation;
 mod io;
 mod machine;
+mod managed;
 mod mode;
 mod refusal;
+mod restore;
 mod runtime;
 mod stop;
 #[cfg(test)]

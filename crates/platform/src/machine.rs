@@ -7,6 +7,9 @@
 //!    └──── Stopping ◄──────┴─────────────────────┴─────────────────────┘
 //!              └───────► Gone  (after Shutdown)
 //! ```
+//! With `SnapStart` the first invocation passes through Restore on its way from Idle; on managed instances Serving takes
+//! the place of Idle and Invoke.
+//!
 //! The first initialisation has a phase of its own; after any failure the next one runs inside the invocation that
 //! needs it, on that invocation's time.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>
@@ -23,7 +26,9 @@ use crate::io::{
     AgentId, Answer, CallId, Config, Effect, ExitStatus, Input, Invocation, ProcessId, Program, Rejection,
     Reply, ShutdownReason,
 };
+use crate::managed::Serving;
 use crate::refusal::Refusal;
+use crate::restore::Restore;
 use crate::runtime::Runtime;
 use crate::stop::Stopping;
 
@@ -50,6 +55,12 @@ pub struct Platform {
     pub(crate) closing: bool,
     /// Time of the initialisation, until an invocation reported it.
     pub(crate) init_duration: Option<Millis>,
+    /// Time of the restore, until an invocation reported it.
+    pub(crate) restore_duration: Option<Millis>,
+    /// It is stopped as a snapshot: the next invocation begins with a restore.
+    pub(crate) snapshot: bool,
+    /// Of managed instances: the runtime's open calls for an event, oldest first.
+    pub(crate) workers: VecDeque<CallId>,
     pub(crate) memory_used_mb: u64,
     /// The runtime was killed because the memory was used up.
     pub(crate) out_of_memory: bool,
@@ -62,7 +73,9 @@ pub(crate) enum Stage {
     Cold,
     Init(Init),
     Idle,
+    Restore(Box<Restore>),
     Invoke(Box<Live>),
+    Serving(Serving),
     Stopping(Stopping),
     Gone,
 }
@@ -75,6 +88,8 @@ pub enum PhaseName {
     Init,
     /// Initialised, nothing to do, frozen.
     Idle,
+    /// Going on from a snapshot.
+    Restore,
     Invoke,
     Stopping,
     /// Nothing runs and nothing ever will.
@@ -86,10 +101,14 @@ pub enum PhaseName {
 pub(crate) enum Timer {
     /// An initialisation outside an invocation.
     Init,
-    /// The function's timeout.
+    /// Going on from a snapshot.
+    Restore,
+    /// The function's timeout; of those that run beside each other, the next one's.
     Invoke,
     /// The runtime was asked to end.
     RuntimeStop,
+    /// Telemetry is on its way.
+    Flush,
     /// The agents were asked to end.
     AgentStop,
     /// All were killed and have to be gone.
@@ -151,6 +170,9 @@ impl Platform {
             suppress_init: false,
             closing: false,
             init_duration: None,
+            restore_duration: None,
+            snapshot: false,
+            workers: VecDeque::new(),
             memory_used_mb: 0,
             out_of_memory: false,
             effects: VecDeque::new(),
@@ -161,7 +183,9 @@ impl Platform {
     /// Takes a fact. Poll the effects afterwards.
     pub fn handle(&mut self, now: UnixNanos, input: Input) {
         match input {
+            Input::Invoke(invocation) if self.config.mode.is_managed() => self.serve(now, invocation),
             Input::Invoke(invocation) => self.accept(now, invocation),
+            Input::Prepare => self.prepare(now),
             Input::Shutdown => self.shut_down(now),
             Input::LaunchFailed { process, reason } => self.launch_failed(now, process, &reason),
             Input::Exited { process, status } => self.exited(now, process, status),
@@ -175,6 +199,8 @@ impl Platform {
                 self.runtime_error(now, call, &request_id, attempt.as_deref(), began, report);
             }
             Input::RuntimeInitError { call, report } => self.runtime_init_error(now, call, report),
+            Input::RuntimeRestoreNext { call } => self.runtime_restore_next(now, call),
+            Input::RuntimeRestoreError { call, report } => self.runtime_restore_error(now, call, report),
             Input::Register { call, registration } => self.register(now, call, registration),
             Input::AgentNext { call, agent } => self.agent_next(now, call, &agent),
             Input::AgentInitError { call, agent, error_type } => {
@@ -183,6 +209,7 @@ impl Platform {
             Input::AgentExitError { call, agent, error_type } => {
                 self.agent_reports(call, &agent, AgentState::ExitError, &error_type);
             }
+            Input::Flushed => self.flushed(now),
             Input::Subscribe { call, agent, types } => self.subscribe(now, call, &agent, types),
         }
     }
@@ -198,8 +225,10 @@ impl Platform {
         {
             self.timers.remove(&timer);
             match timer {
-                Timer::Init | Timer::Invoke => self.fail(now, Cause::Timeout),
+                Timer::Invoke if self.config.mode.is_managed() => self.serving_timeout(now),
+                Timer::Init | Timer::Restore | Timer::Invoke => self.fail(now, Cause::Timeout),
                 Timer::RuntimeStop => self.runtime_stop_due(now),
+                Timer::Flush => self.flushed(now),
                 Timer::AgentStop => self.reap(now),
                 Timer::Reap => self.finish_stop(now),
             }
@@ -217,11 +246,13 @@ impl Platform {
     }
 
     pub fn phase(&self) -> PhaseName {
-        match self.stage {
+        match &self.stage {
             Stage::Cold => PhaseName::Cold,
             Stage::Init(_) => PhaseName::Init,
             Stage::Idle => PhaseName::Idle,
-            Stage::Invoke(_) => PhaseName::Invoke,
+            Stage::Restore(_) => PhaseName::Restore,
+            Stage::Serving(serving) if serving.is_idle() => PhaseName::Idle,
+            Stage::Invoke(_) | Stage::Serving(_) => PhaseName::Invoke,
             Stage::Stopping(_) => PhaseName::Stopping,
             Stage::Gone => PhaseName::Gone,
         }
@@ -247,6 +278,13 @@ impl Platform {
         }
     }
 
+    /// Initialises, unless that is done or under way.
+    fn prepare(&mut self, now: UnixNanos) {
+        if matches!(self.stage, Stage::Cold) && !self.closing {
+            self.begin_init(now, None);
+        }
+    }
+
     /// Begins what the queue asks for, if nothing else is going on.
     pub(crate) fn pump(&mut self, now: UnixNanos) {
         match self.stage {
@@ -258,6 +296,7 @@ impl Platform {
             Stage::Cold if !self.queue.is_empty() => self.begin_init(now, None),
             Stage::Idle if self.closing => self.stop(now, ShutdownReason::Spindown, None),
             Stage::Idle => match self.queue.pop_front() {
+                Some(invocation) if self.snapshot => self.begin_restore(now, invocation),
                 Some(invocation) => self.begin_invocation(now, invocation),
                 None => self.freeze(),
             },
@@ -280,8 +319,13 @@ impl Platform {
             Stage::Init(Init { live: None, .. }) | Stage::Idle => {
                 self.stop(now, ShutdownReason::Spindown, None);
             }
-            Stage::Init(Init { live: Some(_), .. }) | Stage::Invoke(_) | Stage::Stopping(_) | Stage::Gone => {
-            }
+            Stage::Serving(serving) if serving.is_idle() => self.stop(now, ShutdownReason::Spindown, None),
+            Stage::Init(Init { live: Some(_), .. })
+            | Stage::Restore(_)
+            | Stage::Invoke(_)
+            | Stage::Serving(_)
+            | Stage::Stopping(_)
+            | Stage::Gone => {}
         }
     }
 
@@ -321,7 +365,9 @@ impl Platform {
     fn run_out_of_memory(&mut self) {
         let process = self.runtime.as_ref().map(|runtime| runtime.process);
         let Some(process) = process.filter(|process| self.alive.contains(process)) else { return };
-        if matches!(self.stage, Stage::Init(_) | Stage::Invoke(_)) && !self.out_of_memory {
+        let runs =
+            matches!(self.stage, Stage::Init(_) | Stage::Restore(_) | Stage::Invoke(_) | Stage::Serving(_));
+        if runs && !self.out_of_memory {
             self.out_of_memory = true;
             self.memory_used_mb = self.config.memory_mb;
             self.effect(Effect::Kill(process));
@@ -358,7 +404,9 @@ impl Platform {
     pub(crate) fn fail(&mut self, now: UnixNanos, cause: Cause) {
         match std::mem::replace(&mut self.stage, Stage::Cold) {
             Stage::Init(init) => self.fail_init(now, init, &cause),
+            Stage::Restore(restore) => self.fail_restore(now, *restore, &cause),
             Stage::Invoke(live) => self.fail_invocation(now, *live, &cause),
+            Stage::Serving(serving) => self.fail_serving(now, serving, &cause),
             Stage::Idle => {
                 self.suppress_init = true;
                 self.stop(now, cause.shutdown_reason(), None);

@@ -43,6 +43,11 @@ impl Refusal {
         Self::new(400, "InvalidRequestID", "Invalid request ID")
     }
 
+    /// The answer to an invocation that was given up.
+    pub(crate) fn given_up() -> Self {
+        Self::new(410, "InvokeTimeout", "Invoke timeout")
+    }
+
     pub(crate) fn invalid_response_mode() -> Self {
         Self::new(400, "InvalidFunctionResponseMode", "Invalid function response mode")
     }
@@ -54,6 +59,11 @@ impl Refusal {
     pub(crate) fn too_large() -> Self {
         let why = format!("Exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes).");
         Self::new(413, "RequestEntityTooLarge", why)
+    }
+
+    /// There is no such call in this mode.
+    pub fn not_found() -> Self {
+        Self::new(404, "NotFound", "404 page not found")
     }
 
     /// Lambda itself cannot answer.

@@ -3,11 +3,15 @@
 //! ```text
 //! call            allowed in            leads to
 //! next            Started, ResponseSent Ready
+//!                 Restoring             Ready
 //!                 Ready                 Ready (waits again)
 //!                 Running               Running (the same event again)
 //! response        Running               ResponseSent
 //! error           Running               ResponseSent
 //! init/error      Started               InitError
+//! restore/next    Started, RestoreReady RestoreReady
+//! restore/error   Restoring             RestoreError
+//! (a restore)     RestoreReady          Restoring
 //! (an event)      Ready                 Running
 //! ```
 //! Anything else is refused with `InvalidStateTransition`.
@@ -19,6 +23,9 @@ use crate::io::{CallId, ProcessId};
 pub enum RuntimeState {
     Started,
     InitError,
+    RestoreReady,
+    Restoring,
+    RestoreError,
     Ready,
     Running,
     ResponseSent,
@@ -30,6 +37,9 @@ impl RuntimeState {
         match self {
             Self::Started => "Started",
             Self::InitError => "InitError",
+            Self::RestoreReady => "RestoreReady",
+            Self::Restoring => "Restoring",
+            Self::RestoreError => "RestoreError",
             Self::Ready => "Ready",
             Self::Running => "Running",
             Self::ResponseSent => "ResponseSent",
@@ -39,14 +49,28 @@ impl RuntimeState {
     /// The state after the runtime asked for its next event; `None` when it may not.
     pub(crate) fn next(self) -> Option<Self> {
         match self {
-            Self::Started | Self::ResponseSent | Self::Ready => Some(Self::Ready),
+            Self::Started | Self::ResponseSent | Self::Ready | Self::Restoring => Some(Self::Ready),
             Self::Running => Some(Self::Running),
-            Self::InitError => None,
+            Self::InitError | Self::RestoreReady | Self::RestoreError => None,
         }
     }
 
     pub(crate) fn init_error(self) -> Option<Self> {
         (self == Self::Started).then_some(Self::InitError)
+    }
+
+    /// The state after the runtime said that a snapshot may be taken.
+    pub(crate) fn restore_next(self) -> Option<Self> {
+        matches!(self, Self::Started | Self::RestoreReady).then_some(Self::RestoreReady)
+    }
+
+    pub(crate) fn restore_error(self) -> Option<Self> {
+        (self == Self::Restoring).then_some(Self::RestoreError)
+    }
+
+    /// Its initialisation is over.
+    pub(crate) fn is_initialised(self) -> bool {
+        matches!(self, Self::Ready | Self::RestoreReady)
     }
 
     /// The state after a response or an error for the running invocation.

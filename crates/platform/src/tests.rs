@@ -1,5 +1,6 @@
 //! Stories (facts in, effects out, as text), every input in every state, and random inputs.
 
+mod modes;
 mod properties;
 mod snapshot;
 mod stories;
@@ -66,7 +67,11 @@ impl World {
             }
             ["out-of-memory"] => Input::OutOfMemory,
             ["memory", mb] => Input::Memory { used_mb: mb.parse().unwrap() },
+            ["prepare"] => Input::Prepare,
+            ["flushed"] => Input::Flushed,
             ["runtime", "next"] => Input::RuntimeNext { call },
+            ["runtime", "restore-next"] => Input::RuntimeRestoreNext { call },
+            ["runtime", "restore-error", kind] => Input::RuntimeRestoreError { call, report: report(kind) },
             ["runtime", "init-error", kind] => Input::RuntimeInitError { call, report: report(kind) },
             ["response", id, rest @ ..] => Input::RuntimeResponse {
                 call,
@@ -155,6 +160,7 @@ impl World {
             Reply::Shutdown { reason, deadline } => {
                 format!("SHUTDOWN {} until {}", reason.as_str(), self.since(*deadline))
             }
+            Reply::Restored => "restored".to_owned(),
             Reply::Accepted => "accepted".to_owned(),
             Reply::Registered { agent } => format!("registered {agent}"),
             Reply::Subscribed => "subscribed".to_owned(),
@@ -186,6 +192,13 @@ fn show_record(record: &Record) -> String {
             r.duration.get(),
             error(&r.error_type)
         ),
+        Record::RestoreStart => "restoreStart".to_owned(),
+        Record::RestoreRuntimeDone { status, error_type } => {
+            format!("restoreRuntimeDone {}{}", status.as_str(), error(error_type))
+        }
+        Record::RestoreReport { status, duration } => {
+            format!("restoreReport {} {}ms", status.as_str(), duration.unwrap().get())
+        }
         Record::Start(r) => format!("start {}", r.request_id),
         Record::RuntimeDone(r) => {
             let spans: String = r.spans.iter().map(|s| format!(" {}={}", s.name, s.duration.get())).collect();
@@ -195,13 +208,14 @@ fn show_record(record: &Record) -> String {
         Record::Report(r) => {
             let spans: String = r.spans.iter().map(|s| format!(" {}={}", s.name, s.duration.get())).collect();
             let init = r.init_duration.map(|i| format!(" init {}ms", i.get())).unwrap_or_default();
+            let restore = r.restore_duration.map(|i| format!(" restore {}ms", i.get())).unwrap_or_default();
+            let billed = r.billed_ms.map(|ms| format!(" billed {ms}ms")).unwrap_or_default();
+            let used = r.max_memory_used_mb.map(|mb| format!(" used {mb}MB")).unwrap_or_default();
             format!(
-                "report {} {} {}ms billed {}ms used {}MB{init}{}{spans}",
+                "report {} {} {}ms{billed}{used}{init}{restore}{}{spans}",
                 r.request_id,
                 r.status.as_ref().unwrap().as_str(),
                 r.duration.get(),
-                r.billed_ms.unwrap(),
-                r.max_memory_used_mb.unwrap(),
                 error(&r.error_type)
             )
         }

@@ -115,34 +115,34 @@ impl Writer {
         let at = self.out.len();
         self.out.push(0);
         fields(self);
-        let written = self.out.len() - at - 1;
-        if let (true, Some(length)) = (written < 128, self.out.get_mut(at)) {
-            *length = written as u8;
-        } else {
-            let (mut length, mut used) = ([0; 10], 0);
-            for (byte, slot) in varint(written as u64).zip(&mut length) {
-                *slot = byte;
-                used += 1;
-            }
-            self.out.splice(at..=at, length.into_iter().take(used));
+        let end = self.out.len();
+        let written = (end - at - 1) as u64;
+        let more = varint_len(written) - 1;
+        if more > 0 {
+            self.out.resize(end + more, 0);
+            self.out.copy_within(at + 1..end, at + 1 + more);
+        }
+        for (slot, byte) in self.out.iter_mut().skip(at).zip(varint(written)) {
+            *slot = byte;
         }
     }
 
     /// An entry of a map from string to string, bytes or message.
     pub fn entry(&mut self, field: u32, key: &str, value: &[u8]) {
-        self.message(field, |w| {
-            w.text(1, key);
-            w.repeated_bytes(2, value);
-        });
+        let length = text_len(key) + 1 + varint_len(value.len() as u64) + value.len();
+        self.tag(field, BYTES);
+        self.varint(length as u64);
+        self.text(1, key);
+        self.repeated_bytes(2, value);
     }
 
     /// An entry of a map from string to double.
     pub fn double_entry(&mut self, field: u32, key: &str, value: f64) {
-        self.message(field, |w| {
-            w.text(1, key);
-            w.tag(2, FIXED64);
-            w.out.extend_from_slice(&value.to_bits().to_le_bytes());
-        });
+        self.tag(field, BYTES);
+        self.varint((text_len(key) + 1 + size_of::<u64>()) as u64);
+        self.text(1, key);
+        self.tag(2, FIXED64);
+        self.out.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
     /// `repeated sint32`, packed.
@@ -170,9 +170,23 @@ impl Writer {
         self.varint(u64::from(field << 3 | wire_type));
     }
 
-    fn varint(&mut self, value: u64) {
-        self.out.extend(varint(value));
+    fn varint(&mut self, mut value: u64) {
+        while value >= 128 {
+            self.out.push(value as u8 | 128);
+            value >>= 7;
+        }
+        self.out.push(value as u8);
     }
+}
+
+/// How many bytes a varint takes.
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// How many bytes the field of an entry's key takes.
+fn text_len(text: &str) -> usize {
+    if text.is_empty() { 0 } else { 1 + varint_len(text.len() as u64) + text.len() }
 }
 
 fn varint(value: u64) -> impl Iterator<Item = u8> {

@@ -97,7 +97,17 @@ fn fail(why: &str) -> ! {
     exit(99)
 }
 
+/// With `AWS_LAMBDA_MAX_CONCURRENCY`, so many at a time.
 fn function() {
+    let several = env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|n| n.parse::<u64>().ok());
+    let workers: Vec<_> = (1..several.unwrap_or(1)).map(|_| std::thread::spawn(work)).collect();
+    work();
+    for worker in workers {
+        let _ = worker.join();
+    }
+}
+
+fn work() {
     let api = api();
     let has = |flag: &str| env::var("PROBE_INIT").is_ok_and(|init| init == flag);
     if has("exit") {
@@ -108,6 +118,16 @@ fn function() {
         let headers = [("lambda-runtime-function-error-type", "Runtime.BadConfig")];
         let answer = call(&api, "POST", "/2018-06-01/runtime/init/error", &headers, body);
         say(&format!("init/error {} {}", answer.status, answer.body.trim()));
+        exit(1);
+    }
+    if has("restore") || has("restore-error") {
+        let answer = call(&api, "GET", "/2018-06-01/runtime/restore/next", &[], b"");
+        say(&format!("restored {} {:?}", answer.status, answer.body));
+    }
+    if has("restore-error") {
+        let headers = [("lambda-runtime-function-error-type", "Runtime.AfterRestoreError")];
+        let answer = call(&api, "POST", "/2018-06-01/runtime/restore/error", &headers, b"{}");
+        say(&format!("restore/error {}", answer.status));
         exit(1);
     }
     if has("hang") {
@@ -218,6 +238,11 @@ fn act(event: &Value, next: &Answer) -> Result<String, String> {
             Ok("null".to_owned())
         }
         "turns" => Ok(TURNS.load(Ordering::Relaxed).to_string()),
+        "get" => Ok(get(&text("url"), &text("authorization"))),
+        "meet" => {
+            meet(number(event, "count"));
+            Ok(next.body.clone())
+        }
         "sleep" => loop {
             std::thread::park();
         },
@@ -229,6 +254,20 @@ fn act(event: &Value, next: &Answer) -> Result<String, String> {
         "big" => Ok(format!("\"{}\"", "x".repeat(number(event, "bytes") as usize - 2))),
         "invoke" => Ok(invoke(event)),
         _ => Ok(next.body.clone()),
+    }
+}
+
+fn get(url: &str, authorization: &str) -> String {
+    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap_or_default();
+    let answer = call(host, "GET", &format!("/{path}"), &[("authorization", authorization)], b"");
+    json!({ "status": answer.status, "body": answer.body }).to_string()
+}
+
+/// Ends when so many are here at a time.
+fn meet(count: i64) {
+    TURNS.fetch_add(1, Ordering::Relaxed);
+    while (TURNS.load(Ordering::Relaxed) as i64) < count {
+        std::thread::yield_now();
     }
 }
 
@@ -262,8 +301,13 @@ fn extension() {
     if has("wrongs") {
         wrong::unregistered(&api);
     }
-    let events: &[u8] =
-        if has("no-shutdown") { br#"{"events":["INVOKE"]}"# } else { br#"{"events":["INVOKE","SHUTDOWN"]}"# };
+    let managed =
+        env::var("AWS_LAMBDA_INITIALIZATION_TYPE").is_ok_and(|kind| kind == "lambda-managed-instances");
+    let events: &[u8] = match () {
+        () if managed => br#"{"events":["SHUTDOWN"]}"#,
+        () if has("no-shutdown") => br#"{"events":["INVOKE"]}"#,
+        () => br#"{"events":["INVOKE","SHUTDOWN"]}"#,
+    };
     let headers =
         [("lambda-extension-name", name.as_str()), ("lambda-extension-accept-feature", "accountId")];
     let answer = call(&api, "POST", "/2020-01-01/extension/register", &headers, events);
@@ -360,6 +404,13 @@ fn subscribe(api: &str, id: &str) {
     let unknown = [("lambda-extension-identifier", "00000000-0000-4000-8000-000000000000")];
     call(api, "PUT", "/2022-07-01/telemetry", &unknown, SUBSCRIPTION).report("unknown subscription");
     let body = String::from_utf8_lossy(SUBSCRIPTION).replace("8999", &telemetry_port().to_string());
+    let managed =
+        env::var("AWS_LAMBDA_INITIALIZATION_TYPE").is_ok_and(|kind| kind == "lambda-managed-instances");
+    if managed {
+        call(api, "PUT", "/2022-07-01/telemetry", &headers, body.as_bytes()).report("old schema");
+        call(api, "PUT", "/2020-08-15/logs", &headers, body.as_bytes()).report("logs");
+    }
+    let body = if managed { body.replace("2022-12-13", "2025-01-29") } else { body };
     call(api, "PUT", "/2022-07-01/telemetry", &headers, body.as_bytes()).report("subscription");
     call(api, "PUT", "/2022-07-01/telemetry", &headers, body.as_bytes()).report("second subscription");
     std::thread::spawn(move || {
@@ -374,6 +425,10 @@ fn subscribe(api: &str, id: &str) {
                     let kind = field(record, "type");
                     let line = field(record, "record");
                     say(format!("telemetry {path} {kind} {line}").trim_end());
+                    let id = record.get("record").map(|r| field(r, "requestId")).unwrap_or_default();
+                    if env::var("PROBE").is_ok_and(|probe| probe.contains("ids")) && !id.is_empty() {
+                        say(&format!("of {id} {kind} {}", field(record, "time")));
+                    }
                     REPORTS.fetch_add(u64::from(kind == "platform.report"), Ordering::Relaxed);
                 }
                 let _ = answers.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

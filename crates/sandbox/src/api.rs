@@ -14,11 +14,12 @@ use axum::routing::{get, post, put};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, StatusCode};
-use platform::{CallId, Input, Refusal, Reply};
+use platform::{CallId, Input, Mode, Refusal, Reply};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::driver::Message;
+use crate::environment::CREDENTIALS;
 use crate::telemetry::Subscription;
 
 /// What every handler needs.
@@ -33,6 +34,9 @@ pub(crate) struct Api {
 /// What the API tells about the function.
 #[derive(Debug)]
 pub(crate) struct About {
+    pub(crate) mode: Mode,
+    /// The Extensions API does not answer.
+    pub(crate) extensions_off: bool,
     pub(crate) function_name: String,
     pub(crate) function_version: String,
     pub(crate) handler: String,
@@ -45,16 +49,24 @@ impl Api {
     }
 
     pub(crate) fn router(self) -> Router {
+        let extensions = match self.about.extensions_off {
+            true => Router::new(),
+            false => Router::new()
+                .route("/2020-01-01/extension/register", post(extension::register))
+                .route("/2020-01-01/extension/event/next", get(extension::next))
+                .route("/2020-01-01/extension/init/error", post(extension::init_error))
+                .route("/2020-01-01/extension/exit/error", post(extension::exit_error)),
+        };
         Router::new()
+            .merge(extensions)
             .route("/2018-06-01/ping", get(|| async { "pong" }))
             .route("/2018-06-01/runtime/invocation/next", get(runtime::next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(runtime::response))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(runtime::error))
             .route("/2018-06-01/runtime/init/error", post(runtime::init_error))
-            .route("/2020-01-01/extension/register", post(extension::register))
-            .route("/2020-01-01/extension/event/next", get(extension::next))
-            .route("/2020-01-01/extension/init/error", post(extension::init_error))
-            .route("/2020-01-01/extension/exit/error", post(extension::exit_error))
+            .route("/2018-06-01/runtime/restore/next", get(runtime::restore_next))
+            .route("/2018-06-01/runtime/restore/error", post(runtime::restore_error))
+            .route(CREDENTIALS, get(runtime::credentials))
             .route("/2022-07-01/telemetry", put(extension::subscribe))
             .route("/2020-08-15/logs", put(extension::logs))
             .with_state(self)

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use platform::Mode;
+
 use crate::faults::Faults;
 
 /// One function: what to run, beside which extensions, with which settings.
@@ -17,9 +19,16 @@ use crate::faults::Faults;
 ///     .timeout(Duration::from_secs(5));
 /// assert_eq!(config.memory_mb, 128);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FunctionConfig {
     pub name: String,
+    /// On demand, provisioned, from a snapshot, or on managed instances.
+    pub mode: Mode,
+    /// Sandboxes that are made before anybody invokes, except on demand; at least one.
+    pub ahead: usize,
+    /// The managed runtime, such as `python3.13`; a custom one (`provided.al2023`) when not given. Of managed ones
+    /// Lambda tells the name, and starts them by `AWS_LAMBDA_EXEC_WRAPPER` when that is set.
+    pub runtime: Option<String>,
     /// The bootstrap and its arguments.
     pub command: Vec<String>,
     /// Executables, or folders whose files are taken in name order as Lambda does with `/opt/extensions`. The
@@ -41,8 +50,8 @@ pub struct FunctionConfig {
     /// `_HANDLER`.
     pub handler: String,
     pub version: String,
-    /// Longest time of an initialisation outside an invocation.
-    pub init_limit: Duration,
+    /// Longest time of an initialisation outside an invocation, if it is not Lambda's: see [`Mode::init_limit`].
+    pub init_limit: Option<Duration>,
     /// Sandboxes at a time, at least one; invocations beyond wait. One if the variables give fixed ports.
     pub max_sandboxes: usize,
     /// A sandbox that had nothing to do for this long is ended (SPINDOWN).
@@ -77,6 +86,9 @@ impl FunctionConfig {
     pub fn new<C: Into<String>>(name: impl Into<String>, command: impl IntoIterator<Item = C>) -> Self {
         Self {
             name: name.into(),
+            mode: Mode::OnDemand,
+            ahead: 1,
+            runtime: None,
             command: command.into_iter().map(Into::into).collect(),
             extensions: Vec::new(),
             opt: None,
@@ -87,7 +99,7 @@ impl FunctionConfig {
             working_dir: None,
             handler: "bootstrap".to_owned(),
             version: "$LATEST".to_owned(),
-            init_limit: Duration::from_secs(10),
+            init_limit: None,
             max_sandboxes: 20,
             idle_limit: Duration::from_secs(600),
             retries: 2,
@@ -150,8 +162,24 @@ impl FunctionConfig {
         self
     }
 
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How many sandboxes are made before anybody invokes.
+    pub fn ahead(mut self, sandboxes: usize) -> Self {
+        self.ahead = sandboxes;
+        self
+    }
+
+    pub fn runtime(mut self, name: impl Into<String>) -> Self {
+        self.runtime = Some(name.into());
+        self
+    }
+
     pub fn init_limit(mut self, limit: Duration) -> Self {
-        self.init_limit = limit;
+        self.init_limit = Some(limit);
         self
     }
 
@@ -179,6 +207,24 @@ impl FunctionConfig {
     pub fn on_success(mut self, destination: Destination) -> Self {
         self.on_success = Some(destination);
         self
+    }
+
+    /// What the customer's variables say; of several the last.
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.env.iter().rfind(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// The bootstrap, behind the wrapper of a managed runtime.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper>
+    pub(crate) fn whole_command(&self) -> Vec<String> {
+        let wrapper = self.runtime.as_ref().and_then(|_| self.setting("AWS_LAMBDA_EXEC_WRAPPER"));
+        let wrapper = wrapper.map(|wrapper| match (&self.opt, wrapper.strip_prefix("/opt/")) {
+            (Some(opt), Some(rest)) if self.private.is_none() => {
+                opt.join(rest).to_string_lossy().into_owned()
+            }
+            _ => wrapper.to_owned(),
+        });
+        wrapper.into_iter().chain(self.command.iter().cloned()).collect()
     }
 
     /// One that was named, or one in a layer.

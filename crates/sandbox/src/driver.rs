@@ -1,122 +1,36 @@
 //! The owner of one sandbox: the machine, its processes, its open calls. One task; everything else sends it messages.
 
 mod limits;
+mod site;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use bytes::Bytes;
 use model::{LogLine, Record, RequestId, TelemetryRecord, UnixNanos};
 use platform::{
-    Answer, CallId, Effect, EnvironmentId, ExitStatus, FleetInput, Input, Invocation, PhaseName, Platform,
-    ProcessId, Program, Rejection, Reply, Subscriptions,
+    Answer, CallId, Effect, ExitStatus, FleetInput, Input, PhaseName, Platform, ProcessId, Program,
+    Rejection, Reply, Subscriptions,
 };
 use rustix::process::Signal;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
 use crate::environment::Variables;
-use crate::faults::Faults;
-use crate::leash::{Group, Leash};
-use crate::log::Tail;
+use crate::leash::Group;
+use crate::log::{self, Tail};
 use crate::memory;
-use crate::private::Private;
 use crate::process::{self, Launch, Outputs};
-use crate::telemetry::{self, Hub, SubscriberId, Subscription};
-use crate::timeline::{Process, Timeline, TimelineEvent, What};
+use crate::telemetry::{self, Hub, Subscription};
+use crate::timeline::{Process, TimelineEvent, What};
+use limits::{Cpu, Skew};
+pub(crate) use site::{Answered, Caller, Message, Notices, Site};
 
 /// Messages that may wait for the driver; senders wait when there are more.
 pub(crate) const INBOX: usize = 256;
 /// Times in a row that what was printed comes before what was said.
 const PATIENCE: u32 = 16;
-
-/// What the driver is told.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// One of the sandbox's processes calls an API.
-    Call {
-        call: CallId,
-        input: Input,
-        subscription: Option<Subscription>,
-        reply: oneshot::Sender<Reply>,
-    },
-    Invoke {
-        invocation: Invocation,
-        caller: Caller,
-    },
-    /// The function begins to stream its response: where to, if the caller takes it so.
-    Stream {
-        request_id: String,
-        reply: oneshot::Sender<Option<mpsc::Sender<Bytes>>>,
-    },
-    Exited {
-        process: ProcessId,
-        status: ExitStatus,
-    },
-    /// What became of a batch of telemetry.
-    Delivered {
-        subscriber: SubscriberId,
-        outcome: telemetry::Outcome,
-    },
-    Shutdown,
-}
-
-/// Who waits for the answer to an invocation.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    pub(crate) answer: oneshot::Sender<Answered>,
-    /// Wants the end of the log too.
-    pub(crate) log_tail: bool,
-    /// Takes the response part by part.
-    pub(crate) stream: Option<mpsc::Sender<Bytes>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) answer: Answer,
-    pub(crate) log: Option<String>,
-}
-
-impl Caller {
-    pub(crate) fn answer(self, answer: Answer, log: Option<String>) {
-        // Nobody listens any more if the caller gave up.
-        let _ = self.answer.send(Answered { answer, log });
-    }
-}
-
-/// What the driver starts and where it tells what it did.
-#[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) function: Arc<str>,
-    /// The id of the environment.
-    pub(crate) sandbox: Arc<str>,
-    pub(crate) command: Vec<String>,
-    pub(crate) dir: PathBuf,
-    pub(crate) function_vars: Variables,
-    pub(crate) extensions: Vec<(Arc<str>, PathBuf)>,
-    pub(crate) extension_vars: Variables,
-    /// Lines that are JSON objects are delivered as such.
-    pub(crate) json_logs: bool,
-    /// Megabytes that all processes together may have.
-    pub(crate) memory: Option<u64>,
-    pub(crate) faults: Faults,
-    /// Its namespaces, if it has its own.
-    pub(crate) private: Option<Private>,
-    pub(crate) clock: Clock,
-    pub(crate) timeline: Timeline,
-    pub(crate) leash: Leash,
-}
-
-/// Where a driver tells its pool what it may be asked next.
-#[derive(Debug)]
-pub(crate) struct Notices {
-    pub(crate) environment: EnvironmentId,
-    pub(crate) sender: mpsc::UnboundedSender<FleetInput>,
-}
 
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -142,6 +56,10 @@ pub(crate) struct Driver {
     kills: Vec<(UnixNanos, Process)>,
     /// When to look at the memory next.
     look: UnixNanos,
+    /// How far the clock of the processes is from ours, on purpose.
+    skew: Skew,
+    /// What a share of a processor is made of.
+    cpu: Cpu,
 }
 
 #[derive(Debug)]
@@ -183,6 +101,8 @@ impl Driver {
             invocations: 0,
             kills: Vec::new(),
             look: UnixNanos::default(),
+            skew: Skew::default(),
+            cpu: Cpu::default(),
             site,
         }
     }
@@ -192,7 +112,13 @@ impl Driver {
         let mut printed = 0;
         while self.platform.phase() != PhaseName::Gone {
             let kill = self.kills.iter().map(|(due, _)| *due).min();
-            let waits = [self.platform.deadline(), self.hub.deadline(), kill, self.memory_deadline()];
+            let waits = [
+                self.platform.deadline(),
+                self.hub.deadline(),
+                kill,
+                self.memory_deadline(),
+                self.cpu_deadline(),
+            ];
             let due = waits.into_iter().flatten().min();
             let wake = self.site.clock.instant(due.unwrap_or(UnixNanos(u64::MAX / 2)));
             tokio::select! {
@@ -216,9 +142,15 @@ impl Driver {
                 self.carry_out();
             }
             self.hub.tick(now);
+            if self.platform.awaits_flush() && self.hub.is_drained() {
+                self.platform.handle(now, Input::Flushed);
+                self.carry_out();
+            }
             self.kill_due(now);
             self.look_at_memory(now);
-            if matches!(self.platform.phase(), PhaseName::Idle | PhaseName::Cold)
+            self.share_cpu(now);
+            if self.site.mode.concurrency().is_none()
+                && matches!(self.platform.phase(), PhaseName::Idle | PhaseName::Cold)
                 && std::mem::take(&mut self.busy)
             {
                 let _ = self.notices.sender.send(FleetInput::Ready(self.notices.environment));
@@ -245,6 +177,7 @@ impl Driver {
                 self.calls.retain(|_, open| !open.reply.is_closed());
                 self.calls.insert(call, Open { reply, agent, subscription });
                 self.asked(&input);
+                let workers = self.platform.idle_workers();
                 if self.is_out_of_memory(now) {
                     // Whoever calls is killed for it, and gets no answer.
                     self.carry_out();
@@ -255,6 +188,14 @@ impl Driver {
                     self.platform.handle(now, Input::Memory { used_mb });
                 }
                 self.platform.handle(now, input);
+                // Of managed instances: room for one more.
+                if self.platform.idle_workers() > workers {
+                    let _ = self.notices.sender.send(FleetInput::Ready(self.notices.environment));
+                }
+            }
+            Message::Prepare => {
+                self.busy = true;
+                self.platform.handle(now, Input::Prepare);
             }
             Message::Invoke { invocation, caller } => {
                 self.tell(What::Invoked { request_id: invocation.request_id.clone() });
@@ -408,6 +349,7 @@ impl Driver {
         for running in self.processes.values() {
             running.group.signal(if frozen { Signal::STOP } else { Signal::CONT });
         }
+        self.cpu = Cpu::default();
         if frozen {
             self.hub.set_frozen(true);
         }
@@ -430,7 +372,7 @@ impl Driver {
             _ => {}
         }
         // Nobody listens any more when the process closed the connection.
-        let _ = sender.send(reply);
+        let _ = sender.send(self.skew.reply(reply));
     }
 
     fn answer(&mut self, request_id: &RequestId, answer: Answer) {
@@ -444,7 +386,12 @@ impl Driver {
         // Before the caller knows: it may invoke again at once.
         let _ = self.notices.sender.send(FleetInput::Answered(self.notices.environment));
         match self.callers.remove(request_id) {
-            Some(caller) if caller.log_tail && !matches!(answer, Answer::Rejected(_)) => {
+            // Where several run at a time there is no log of one alone.
+            Some(caller)
+                if caller.log_tail
+                    && self.site.mode.concurrency().is_none()
+                    && !matches!(answer, Answer::Rejected(_)) =>
+            {
                 self.held = Some((caller, answer));
             }
             Some(caller) => caller.answer(answer, None),
@@ -460,12 +407,13 @@ impl Driver {
     }
 
     fn record(&mut self, record: TelemetryRecord) {
-        self.hub.push(&record);
+        if matches!(record.record, Record::Start(_)) {
+            self.plan_faults(record.time);
+        }
+        self.hub.push(record.time, &self.skew.record(record.clone()));
         self.log.record(&record);
-        match &record.record {
-            Record::Report(_) => self.release(),
-            Record::Start(_) => self.plan_kills(record.time),
-            _ => {}
+        if matches!(record.record, Record::Report(_)) {
+            self.release();
         }
         self.tell(What::Record(record.record));
     }
@@ -473,18 +421,16 @@ impl Driver {
     fn printed(&mut self, lines: Vec<(Process, String)>) {
         let now = self.site.clock.now();
         for (process, text) in lines {
-            self.log.line(&text);
             let record = match &process {
-                Process::Function => Record::FunctionLog(self.log_line(text.clone())),
-                Process::Extension(_) => Record::ExtensionLog(LogLine::Text(text.clone())),
+                Process::Function => log::line(text.clone(), self.site.json_logs).map(Record::FunctionLog),
+                Process::Extension(_) => Some(Record::ExtensionLog(LogLine::Text(text.clone()))),
             };
-            self.hub.push(&TelemetryRecord { time: now, record });
+            if let Some(record) = record {
+                self.log.line(&text);
+                self.hub.push(now, &self.skew.record(TelemetryRecord { time: now, record }));
+            }
             self.tell(What::Line { process, text });
         }
-    }
-
-    fn log_line(&self, text: String) -> LogLine {
-        if self.site.json_logs && text.starts_with('{') { LogLine::Json(text) } else { LogLine::Text(text) }
     }
 
     fn tell(&self, what: What) {

@@ -1,6 +1,8 @@
 //! The variables that processes see.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
 
+use platform::Mode;
+
 use crate::config::{FunctionConfig, LambdaConfig};
 use crate::ports;
 
@@ -41,6 +43,12 @@ const DEFAULTS: [(&str, &str); 4] = [
     ),
 ];
 
+/// Where a function of a snapshot gets its credentials, with which word, and what they are. Nothing here asks for them.
+pub(crate) const CREDENTIALS: &str = "/2021-04-23/credentials";
+pub(crate) const TOKEN: &str = "local";
+pub(crate) const ACCESS_KEY: &str = "ASIALOCALLOCALLOCAL0";
+pub(crate) const SECRET: &str = "local";
+
 /// Variables in order; a later value wins.
 pub(crate) type Variables = Vec<(String, String)>;
 
@@ -49,6 +57,8 @@ pub(crate) type Variables = Vec<(String, String)>;
 pub(crate) struct Place<'a> {
     pub(crate) function: &'a FunctionConfig,
     pub(crate) lambda: &'a LambdaConfig,
+    /// Of this sandbox: one beyond those that are provisioned is on demand.
+    pub(crate) mode: Mode,
     /// Of the Runtime API; the first of the sandbox's block.
     pub(crate) port: u16,
     /// The Invoke API.
@@ -84,15 +94,27 @@ impl Place<'_> {
                 set(name, value);
             }
         }
-        set("AWS_ACCESS_KEY_ID", "ASIALOCALLOCALLOCAL0");
-        set("AWS_SECRET_ACCESS_KEY", "local");
-        set("AWS_SESSION_TOKEN", "local");
+        if self.mode == Mode::SnapStart {
+            // A snapshot must not hold credentials that are over when it is used.
+            set(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                &format!("http://127.0.0.1:{}{CREDENTIALS}", self.port),
+            );
+            set("AWS_CONTAINER_AUTHORIZATION_TOKEN", TOKEN);
+        } else {
+            set("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+            set("AWS_SECRET_ACCESS_KEY", SECRET);
+            set("AWS_SESSION_TOKEN", SECRET);
+        }
+        if let Mode::ManagedInstances { .. } = self.mode {
+            set("AWS_LAMBDA_LOG_FORMAT", "JSON");
+        }
         set("AWS_REGION", &self.lambda.region);
         set("AWS_DEFAULT_REGION", &self.lambda.region);
         set("AWS_LAMBDA_FUNCTION_NAME", &self.function.name);
         set("AWS_LAMBDA_FUNCTION_VERSION", &self.function.version);
         set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.function.memory_mb.to_string());
-        set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        set("AWS_LAMBDA_INITIALIZATION_TYPE", self.mode.initialization_type().as_str());
         set("AWS_LAMBDA_RUNTIME_API", &format!("127.0.0.1:{}", self.port));
         vars
     }
@@ -112,8 +134,16 @@ impl Place<'_> {
         set("AWS_LAMBDA_LOG_FORMAT", "Text");
         vars.extend(self.of_extension());
         let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
-        set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{}", self.function.name));
-        set("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream);
+        if self.mode != Mode::SnapStart {
+            set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{}", self.function.name));
+            set("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream);
+        }
+        if let Some(concurrency) = self.mode.concurrency() {
+            set("AWS_LAMBDA_MAX_CONCURRENCY", &concurrency.to_string());
+        }
+        if let Some(runtime) = &self.function.runtime {
+            set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{runtime}"));
+        }
         set("_HANDLER", &self.function.handler);
         match self.function.private {
             Some(_) => set("LAMBDA_TASK_ROOT", "/var/task"),
@@ -130,6 +160,7 @@ impl Place<'_> {
 mod tests {
     use super::{Place, Variables};
     use crate::config::{FunctionConfig, LambdaConfig};
+    use platform::Mode;
 
     fn value<'a>(vars: &'a Variables, name: &str) -> Option<&'a str> {
         vars.iter().rfind(|(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -149,6 +180,7 @@ mod tests {
         let place = Place {
             function: &function,
             lambda: &lambda,
+            mode: Mode::OnDemand,
             port: 13_000,
             endpoint: "http://127.0.0.1:1",
             log_stream: "2026/11/21/[$LATEST]0",
@@ -174,12 +206,62 @@ mod tests {
     }
 
     #[test]
+    fn each_mode_has_its_own() {
+        let managed = Mode::ManagedInstances { concurrency: 7 };
+        for (mode, name, in_function, in_extension) in [
+            (
+                Mode::ProvisionedConcurrency,
+                "AWS_LAMBDA_INITIALIZATION_TYPE",
+                Some("provisioned-concurrency"),
+                true,
+            ),
+            (Mode::OnDemand, "AWS_LAMBDA_MAX_CONCURRENCY", None, false),
+            (Mode::OnDemand, "AWS_LAMBDA_LOG_FORMAT", Some("Text"), false),
+            (managed, "AWS_LAMBDA_MAX_CONCURRENCY", Some("7"), false),
+            (managed, "AWS_LAMBDA_LOG_FORMAT", Some("JSON"), true),
+            (managed, "AWS_LAMBDA_INITIALIZATION_TYPE", Some("lambda-managed-instances"), true),
+            (Mode::SnapStart, "AWS_LAMBDA_INITIALIZATION_TYPE", Some("snap-start"), true),
+            (Mode::SnapStart, "AWS_ACCESS_KEY_ID", None, false),
+            (Mode::SnapStart, "AWS_LAMBDA_LOG_STREAM_NAME", None, false),
+            (
+                Mode::SnapStart,
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                Some("http://127.0.0.1:13000/2021-04-23/credentials"),
+                true,
+            ),
+            (Mode::OnDemand, "AWS_EXECUTION_ENV", Some("AWS_Lambda_python3.13"), false),
+        ] {
+            let function = FunctionConfig::new("f", ["/srv/f"]).runtime("python3.13");
+            let (lambda, endpoint) = (LambdaConfig::default(), "http://127.0.0.1:1");
+            let place =
+                Place { function: &function, lambda: &lambda, mode, port: 13_000, endpoint, log_stream: "s" };
+            assert_eq!(value(&place.of_function(), name), in_function, "{mode:?} {name}");
+            let extension = in_function.filter(|_| in_extension);
+            assert_eq!(value(&place.of_extension(), name), extension, "{mode:?} {name}");
+        }
+    }
+
+    #[test]
+    fn a_wrapper_starts_managed_runtimes_only() {
+        let function =
+            FunctionConfig::new("f", ["python3", "-m", "x"]).env("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap");
+        assert_eq!(function.whole_command(), ["python3", "-m", "x"]);
+        let function = function.runtime("python3.13");
+        assert_eq!(function.whole_command(), ["/opt/wrap", "python3", "-m", "x"]);
+        let layered = function.clone().opt("/layers/one");
+        assert_eq!(layered.whole_command(), ["/layers/one/wrap", "python3", "-m", "x"]);
+        assert_eq!(layered.private(["x"]).whole_command(), ["/opt/wrap", "python3", "-m", "x"]);
+    }
+
+    #[test]
     fn without_an_extension_nothing_points_to_one() {
         let function =
             FunctionConfig::new("orders", ["/srv/orders/bootstrap"]).env("DD_TRACE_AGENT_PORT", "8");
         let lambda = LambdaConfig::default();
         let endpoint = "http://127.0.0.1:1";
-        let place = Place { function: &function, lambda: &lambda, port: 13_000, endpoint, log_stream: "" };
+        let mode = Mode::OnDemand;
+        let place =
+            Place { function: &function, lambda: &lambda, mode, port: 13_000, endpoint, log_stream: "" };
         let vars = place.of_function();
         for (name, expect) in [
             ("DD_TRACE_AGENT_PORT", Some("8")),

@@ -18,7 +18,7 @@ use crate::timeline::Process;
 /// };
 /// # let _ = faults;
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Faults {
     /// Every batch of telemetry is held back for this long (of time not frozen and frozen) before it is delivered.
     pub telemetry_delay: Duration,
@@ -27,6 +27,21 @@ pub struct Faults {
     /// Batches that arrive twice.
     pub telemetry_duplicate: Batches,
     pub kills: Vec<Kill>,
+    /// The clock of the processes jumps against Lambda's.
+    pub clock: Vec<ClockJump>,
+    /// The part of one processor that the processes have, above 0 and up to 1; all there is when not given.
+    pub cpu: Option<f64>,
+}
+
+/// From an invocation on the clock of the processes is wrong by so much. What they read stays, since the clock is the
+/// machine's: what Lambda tells them is moved the other way, its deadlines and the times of its telemetry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockJump {
+    /// Of its sandbox, counted from 1 and on through resets.
+    pub invocation: u64,
+    pub by: Duration,
+    /// Ahead of Lambda's clock, or behind it.
+    pub forward: bool,
 }
 
 /// Which deliveries of telemetry to one subscriber, counted from 1.

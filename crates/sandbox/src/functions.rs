@@ -175,6 +175,12 @@ impl Functions {
             Answer::Failure { error_type, message } => failed(failure(&error_type, &message), log),
             Answer::Rejected(Rejection::Throttled) => Err(InvokeError::Throttled),
             Answer::Rejected(Rejection::ShuttingDown) => Err(InvokeError::ShuttingDown),
+            Answer::Rejected(Rejection::Unavailable) => Err(InvokeError::Refused("Runtime.Unavailable")),
+            Answer::Rejected(Rejection::InitIncomplete) => Err(InvokeError::Refused("Client.InitIncomplete")),
+            Answer::Rejected(Rejection::Duplicated) => Err(InvokeError::Refused("Client.DuplicatedInvokeId")),
+            Answer::Rejected(Rejection::Unhealthy) => {
+                Err(InvokeError::Refused("Client.ExecutionEnvironmentUnhealthy"))
+            }
         }
     }
 

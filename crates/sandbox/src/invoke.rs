@@ -70,6 +70,8 @@ pub enum InvokeError {
     InvalidClientContext,
     /// Too many invocations of the function wait already.
     Throttled,
+    /// An environment of managed instances did not take it: why, in Lambda's word.
+    Refused(&'static str),
     /// This Lambda is shutting down.
     ShuttingDown,
 }
@@ -79,7 +81,7 @@ impl InvokeError {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownFunction(_) => 404,
-            Self::InvalidEvent(_) | Self::InvalidClientContext => 400,
+            Self::InvalidEvent(_) | Self::InvalidClientContext | Self::Refused(_) => 400,
             Self::TooLarge { .. } => 413,
             Self::Throttled => 429,
             Self::ShuttingDown => 503,
@@ -92,6 +94,7 @@ impl InvokeError {
             Self::UnknownFunction(_) => "ResourceNotFoundException",
             Self::InvalidEvent(_) | Self::InvalidClientContext => "InvalidRequestContentException",
             Self::TooLarge { .. } => "RequestTooLargeException",
+            Self::Refused(why) => why,
             Self::Throttled => "TooManyRequestsException",
             Self::ShuttingDown => "ServiceException",
         }
@@ -109,6 +112,7 @@ impl fmt::Display for InvokeError {
             Self::InvalidClientContext => {
                 f.write_str("Client context must be a valid Base64-encoded JSON object.")
             }
+            Self::Refused(why) => f.write_str(why),
             Self::Throttled => f.write_str("Rate Exceeded."),
             Self::ShuttingDown => f.write_str("The local Lambda is shutting down."),
         }

@@ -46,12 +46,13 @@ mod timeline;
 
 pub use config::{Destination, FunctionConfig, LambdaConfig};
 pub use events::EventRecord;
-pub use faults::{Batches, Faults, Kill};
+pub use faults::{Batches, ClockJump, Faults, Kill};
 pub use inside::inside;
 pub use invoke::{
     InvocationType, InvokeError, InvokeOptions, InvokeResult, MAX_ASYNC_EVENT_BYTES,
     MAX_CLIENT_CONTEXT_BYTES, MAX_EVENT_BYTES,
 };
 pub use lambda::{Lambda, StartError};
+pub use platform::Mode;
 pub use recorded::RecordedInvocation;
 pub use timeline::{Process, TimelineEvent, What};

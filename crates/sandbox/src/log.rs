@@ -1,13 +1,55 @@
-//! The end of an invocation's log, as `X-Amz-Log-Result` carries it: what its processes printed between Lambda's own
-//! START, END and REPORT lines. Pure.
-//! <https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html>
+//! The log of a function: which lines get into it, and the end of an invocation's part, as `X-Amz-Log-Result` carries
+//! it: what its processes printed between Lambda's own START, END and REPORT lines. Pure.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
 
 use std::fmt::Write as _;
 
-use model::{InvocationReport, Record, Status, TelemetryRecord};
+use model::{InvocationReport, LogLine, Record, Status, TelemetryRecord};
+use serde_json::Value;
 
 /// As much as Lambda gives. <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 const MAX_BYTES: usize = 4 * 1024;
+
+/// `AWS_LAMBDA_LOG_LEVEL`, of the JSON log format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+    Fatal,
+}
+
+impl Level {
+    /// What is no level is taken for INFO, in a setting as in a line.
+    pub(crate) fn parse(word: &str) -> Self {
+        let levels = [
+            ("trace", Self::Trace),
+            ("debug", Self::Debug),
+            ("warn", Self::Warn),
+            ("error", Self::Error),
+            ("fatal", Self::Fatal),
+        ];
+        let found = levels.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+        found.map_or(Self::Info, |(_, level)| level)
+    }
+}
+
+/// A line of the function as it gets into the log; `None` when it is below the level of the JSON log format. Without
+/// that format every line does, as text.
+pub(crate) fn line(text: String, json: Option<Level>) -> Option<LogLine> {
+    let Some(least) = json else { return Some(LogLine::Text(text)) };
+    let parsed = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
+    let level =
+        parsed.as_ref().and_then(|line| line.get("level")?.as_str()).map_or(Level::Info, Level::parse);
+    if level < least {
+        return None;
+    }
+    Some(if parsed.is_some() { LogLine::Json(text) } else { LogLine::Text(text) })
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Tail(String);
@@ -56,6 +98,7 @@ fn report_line(report: &InvocationReport) -> String {
     field("Max Memory Used", report.max_memory_used_mb.map(|mb| format!("{mb} MB")));
     field("Init Duration", report.init_duration.map(|ms| format!("{:.2} ms", ms.get())));
     let failed = report.status.as_ref().filter(|status| **status != Status::Success);
+    field("Restore Duration", report.restore_duration.map(|ms| format!("{:.2} ms", ms.get())));
     field("Status", failed.map(|status| status.as_str().to_owned()));
     field("Error Type", report.error_type.as_ref().map(ToString::to_string));
     line
@@ -63,8 +106,10 @@ fn report_line(report: &InvocationReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_BYTES, Tail};
-    use model::{InvocationReport, Millis, Record, RequestId, Start, Status, TelemetryRecord, UnixNanos};
+    use super::{Level, MAX_BYTES, Tail};
+    use model::{
+        InvocationReport, LogLine, Millis, Record, RequestId, Start, Status, TelemetryRecord, UnixNanos,
+    };
 
     fn tell(tail: &mut Tail, record: Record) {
         tail.record(&TelemetryRecord { time: UnixNanos::default(), record });
@@ -98,6 +143,28 @@ mod tests {
                       Billed Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 40 MB\tInit Duration: 5.00 ms\t\
                       Status: timeout\t\n";
         assert_eq!(tail.text(), expect);
+    }
+
+    #[test]
+    fn lines_below_the_level_are_left_out_of_the_json_format() {
+        let check = |text: &str, level: Option<Level>, expect: Option<LogLine>| {
+            assert_eq!(super::line(text.to_owned(), level), expect, "{text} {level:?}");
+        };
+        let (json, text) = (|t: &str| Some(LogLine::Json(t.into())), |t: &str| Some(LogLine::Text(t.into())));
+        let debug = r#"{"level":"DEBUG","message":"x"}"#;
+        check(debug, None, text(debug));
+        check(debug, Some(Level::parse("info")), None);
+        check(debug, Some(Level::parse("Trace")), json(debug));
+        check(r#"{"level":"error"}"#, Some(Level::Warn), json(r#"{"level":"error"}"#));
+        check(r#"{"level":"error"}"#, Some(Level::Fatal), None);
+        // Without a level, or with one that there is not, a line is INFO.
+        for line in [r#"{"level":7}"#, r#"{"level":"loud"}"#, "{}"] {
+            check(line, Some(Level::default()), json(line));
+            check(line, Some(Level::Warn), None);
+        }
+        for line in ["plain", "{broken", "[1]", ""] {
+            check(line, Some(Level::parse("no such level")), text(line));
+        }
     }
 
     #[test]

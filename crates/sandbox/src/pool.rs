@@ -20,9 +20,13 @@ use crate::driver::{Caller, Driver, INBOX, Message, Notices, Site};
 use crate::environment::Place;
 use crate::ids;
 use crate::leash::Leash;
+use crate::log::Level;
 use crate::ports::{self, PortBlock};
 use crate::private::{self, Private};
 use crate::timeline::Timeline;
+
+/// A file of this name in `/opt` turns the Extensions API off.
+const EXTENSIONS_OFF: &str = "disable-extensions-jwigqn8j";
 
 /// What a pool is told from outside.
 #[derive(Debug)]
@@ -79,6 +83,8 @@ impl Pool {
         let fixed = function.env.iter().any(|(name, _)| ports::SETTINGS.iter().any(|(n, _)| n == name));
         let scaling = Scaling {
             limit: if fixed && function.private.is_none() { 1 } else { function.max_sandboxes },
+            ahead: if function.mode.is_ahead() { function.ahead.max(1) } else { 0 },
+            concurrency: function.mode.concurrency(),
             idle_limit: function.idle_limit,
         };
         Self {
@@ -95,6 +101,7 @@ impl Pool {
 
     /// Runs until it was shut down and no sandbox is left.
     pub(crate) async fn run(mut self) {
+        self.carry_out(self.blueprint.clock.now()).await;
         while !self.fleet.is_gone() {
             let due = self.fleet.deadline();
             let wake = self.blueprint.clock.instant(due.unwrap_or(UnixNanos(u64::MAX / 2)));
@@ -137,14 +144,18 @@ impl Pool {
     async fn carry_out(&mut self, now: UnixNanos) {
         while let Some(effect) = self.fleet.poll() {
             match effect {
-                FleetEffect::Open { environment, invocation } => match self.open(environment) {
-                    Ok(()) => self.assign(environment, invocation).await,
-                    Err(e) => {
-                        let reason = format!("another sandbox cannot be made: {e}");
-                        let failed = FleetInput::OpenFailed { environment, invocation, reason };
-                        self.fleet.handle(now, failed);
+                FleetEffect::Prepare(environment) => {
+                    match self.open(environment, self.blueprint.function.mode) {
+                        Ok(()) => self.tell(environment, Message::Prepare).await,
+                        Err(e) => self.open_failed(now, environment, None, &e),
                     }
-                },
+                }
+                FleetEffect::Open { environment, invocation } => {
+                    match self.open(environment, self.blueprint.mode_on_demand()) {
+                        Ok(()) => self.assign(environment, invocation).await,
+                        Err(e) => self.open_failed(now, environment, Some(invocation), &e),
+                    }
+                }
                 FleetEffect::Assign { environment, invocation } => self.assign(environment, invocation).await,
                 FleetEffect::Close(environment) => self.tell(environment, Message::Shutdown).await,
                 FleetEffect::Answer { request_id, answer } => {
@@ -154,6 +165,17 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn open_failed(
+        &mut self,
+        now: UnixNanos,
+        environment: EnvironmentId,
+        invocation: Option<Invocation>,
+        why: &io::Error,
+    ) {
+        let reason = format!("another sandbox cannot be made: {why}");
+        self.fleet.handle(now, FleetInput::OpenFailed { environment, invocation, reason });
     }
 
     async fn assign(&mut self, environment: EnvironmentId, invocation: Invocation) {
@@ -170,7 +192,7 @@ impl Pool {
     }
 
     /// Makes a sandbox: its API listens, its machine waits for an invocation.
-    fn open(&mut self, environment: EnvironmentId) -> io::Result<()> {
+    fn open(&mut self, environment: EnvironmentId, mode: Mode) -> io::Result<()> {
         let blueprint = &self.blueprint;
         let private = blueprint.private()?;
         let (listener, port) = match &private {
@@ -182,12 +204,12 @@ impl Pool {
             }
         };
         let (sender, inbox) = mpsc::channel(INBOX);
-        let (mut site, platform) = blueprint.site(port);
+        let (mut site, platform) = blueprint.site(port, mode);
         if let Some(private) = &private {
             private.bridge(&site.function_vars)?;
         }
         site.private = private;
-        let api = Api::new(sender.clone(), blueprint.about(), blueprint.clock);
+        let api = Api::new(sender.clone(), blueprint.about(mode), blueprint.clock);
         let notices = Notices { environment, sender: self.sender.clone() };
         let driver = Driver::new(site, platform, inbox, sender.clone(), notices);
         let task = self.tasks.spawn(async move {
@@ -213,7 +235,23 @@ impl Blueprint {
         Private::open(command, &self.leash, &task, opt, &extensions).map(Some)
     }
 
-    fn site(&self, port: u16) -> (Site, Platform) {
+    /// Of a sandbox that is made for an invocation: beyond those that are provisioned it is as without them.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html>
+    fn mode_on_demand(&self) -> Mode {
+        match self.function.mode {
+            Mode::ProvisionedConcurrency => Mode::OnDemand,
+            mode => mode,
+        }
+    }
+
+    /// The JSON log format, and its level. Managed instances have no other.
+    fn json_logs(&self, mode: Mode) -> Option<Level> {
+        let chosen = self.function.setting("AWS_LAMBDA_LOG_FORMAT") == Some("JSON");
+        let level = self.function.setting("AWS_LAMBDA_LOG_LEVEL").map_or(Level::Info, Level::parse);
+        (chosen || mode.concurrency().is_some()).then_some(level)
+    }
+
+    fn site(&self, port: u16, mode: Mode) -> (Site, Platform) {
         let (function, clock) = (&self.function, self.clock);
         let sandbox = ids::environment();
         let date = clock.now().to_rfc3339_millis();
@@ -221,23 +259,25 @@ impl Blueprint {
         let place = Place {
             function,
             lambda: &self.lambda,
+            mode,
             port,
             endpoint: &self.endpoint,
             log_stream: &format!("{date}/[{}]{sandbox}", function.version),
         };
         let platform = Platform::new(Config {
-            mode: Mode::OnDemand,
+            mode,
             function_name: function.name.clone().into(),
             function_version: function.version.clone().into(),
             extensions: self.extensions.iter().map(|(name, _)| name.clone()).collect(),
             timeout: function.timeout,
-            init_limit: function.init_limit,
+            init_limit: function.init_limit.unwrap_or_else(|| mode.init_limit(function.timeout)),
             memory_mb: u64::from(function.memory_mb),
         });
         let site = Site {
             function: function.name.as_str().into(),
             sandbox: sandbox.into(),
-            command: function.command.clone(),
+            mode,
+            command: function.whole_command(),
             dir: function.task_root(),
             function_vars: place.of_function(),
             extensions: self.extensions.clone(),
@@ -245,7 +285,7 @@ impl Blueprint {
             memory: function.memory_limit.then_some(u64::from(function.memory_mb)),
             faults: function.faults.clone(),
             private: None,
-            json_logs: function.env.iter().any(|(n, v)| n == "AWS_LAMBDA_LOG_FORMAT" && v == "JSON"),
+            json_logs: self.json_logs(mode),
             clock,
             timeline: self.timeline.clone(),
             leash: self.leash.clone(),
@@ -253,8 +293,11 @@ impl Blueprint {
         (site, platform)
     }
 
-    fn about(&self) -> About {
+    fn about(&self, mode: Mode) -> About {
+        let off = |opt: &PathBuf| opt.join(EXTENSIONS_OFF).exists();
         About {
+            mode,
+            extensions_off: self.function.opt.as_ref().is_some_and(off),
             function_name: self.function.name.clone(),
             function_version: self.function.version.clone(),
             handler: self.function.handler.clone(),

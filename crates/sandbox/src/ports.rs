@@ -14,12 +14,13 @@ const LOWEST: u16 = 12_000;
 
 /// Settings that move the fixed ports, by the offset in the block. The trace agent's has two names.
 /// <https://docs.datadoghq.com/agent/configuration/network/>
-pub(crate) const SETTINGS: [(&str, u16); 5] = [
+pub(crate) const SETTINGS: [(&str, u16); 6] = [
     ("DD_APM_RECEIVER_PORT", 1),
     ("DD_TRACE_AGENT_PORT", 1),
     ("DD_DOGSTATSD_PORT", 2),
     ("DD_LAMBDA_LIFECYCLE_PORT", 3),
     ("DD_LAMBDA_TELEMETRY_PORT", 4),
+    ("DD_LAMBDA_RUNTIME_PROXY_PORT", 5),
 ];
 
 #[derive(Debug)]

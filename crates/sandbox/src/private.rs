@@ -122,7 +122,9 @@ impl Private {
     pub(crate) fn enter(&self, command: &[String]) -> io::Result<Vec<String>> {
         let plan = &self.0.plan;
         let mut command = command.to_vec();
-        if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
+        // What is named as it is inside stays so, whether or not there is something of that name outside.
+        let outside = |program: &&mut String| program.contains('/') && !program.starts_with("/opt/");
+        if let Some(program) = command.first_mut().filter(outside) {
             // What is not there is told as such, not by the program that would enter.
             let path = fs::canonicalize(&*program)?;
             let seen = [(Some(&plan.task), "/var/task"), (plan.opt.as_ref(), "/opt")].into_iter().find_map(

@@ -134,6 +134,11 @@ impl Hub {
         }
     }
 
+    /// Subscribers have all that there is for them.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.subscribers.iter().all(|s| s.in_flight.is_none() && s.buffer.due().is_none())
+    }
+
     /// Adds a subscriber and gives it what happened so far.
     pub(crate) fn subscribe(&mut self, name: &str, subscription: Subscription) {
         if self.subscribers.len() >= MAX_SUBSCRIBERS {
@@ -174,7 +179,8 @@ impl Hub {
         self.subscribers.retain(|s| s.name != name);
     }
 
-    pub(crate) fn push(&mut self, record: &TelemetryRecord) {
+    /// `at`: when it came, which need not be the time that it tells.
+    pub(crate) fn push(&mut self, at: UnixNanos, record: &TelemetryRecord) {
         let category = Category::of(&record.record);
         let wanted = self.subscribers.iter().any(|s| s.categories.contains(&category));
         if !wanted && self.replay.is_none() {
@@ -182,11 +188,11 @@ impl Hub {
         }
         let encoded = Encoded::of(record);
         for subscriber in self.subscribers.iter_mut().filter(|s| s.categories.contains(&category)) {
-            subscriber.buffer.push(record.time, encoded.to(subscriber.text_only));
+            subscriber.buffer.push(at, encoded.to(subscriber.text_only));
         }
         if let Some(replay) = &mut self.replay {
             replay.bytes += encoded.bytes.len();
-            replay.records.push_back((record.time, category, encoded));
+            replay.records.push_back((at, category, encoded));
             while replay.bytes > REPLAY_BYTES {
                 let Some((_, _, oldest)) = replay.records.pop_front() else { break };
                 replay.bytes -= oldest.bytes.len();
@@ -287,9 +293,9 @@ mod tests {
         let (sender, mut inbox) = mpsc::channel(4);
         let mut hub = Hub::new(sender, Faults::default(), None);
         hub.open();
-        hub.push(&line(10, "early"));
+        hub.push(UnixNanos::from_millis(10), &line(10, "early"));
         hub.subscribe("ext", subscription(Destination::Tcp { port }));
-        hub.push(&line(20, "late"));
+        hub.push(UnixNanos::from_millis(20), &line(20, "late"));
         assert_eq!(hub.deadline(), Some(UnixNanos::from_millis(35)));
         hub.set_frozen(true);
         assert_eq!(hub.deadline(), None);
@@ -316,7 +322,7 @@ mod tests {
         hub.open();
         let authority = format!("sandbox:{port}");
         hub.subscribe("ext", subscription(Destination::Http { authority, port, path: "/".to_owned() }));
-        hub.push(&line(0, "lost"));
+        hub.push(UnixNanos::from_millis(0), &line(0, "lost"));
         hub.flush();
         hub.tick(UnixNanos::from_millis(1));
         let failed = settled(&mut hub, &mut inbox).await;
@@ -375,7 +381,7 @@ mod tests {
         hub.subscribe("ext", subscription(destination));
         let mut failures = Vec::new();
         for (n, text) in ["one", "two", "three"].into_iter().enumerate() {
-            hub.push(&line(n as u64, text));
+            hub.push(UnixNanos::from_millis(n as u64), &line(n as u64, text));
             hub.flush();
             hub.tick(UnixNanos::from_millis(n as u64));
             failures.push(settled(&mut hub, &mut inbox).await.failure);

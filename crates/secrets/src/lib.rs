@@ -1,6 +1,8 @@
 //! Where the API key comes from: which requests get it from Secrets Manager, Parameter Store, KMS or Datadog, and
 //! what their answers mean.
 //!
+//! Also how a proxy is asked for a tunnel, which both have to know who send requests for the key.
+//!
 //! Not here: sockets, TLS, time. Whoever wants the key asks a [`Resolution`] what to do and tells it what came of
 //! it; the extension and the library do so, each with its own HTTP client.
 //!
@@ -20,6 +22,7 @@ mod container;
 mod delegated;
 mod failure;
 mod key;
+mod proxy;
 mod request;
 mod resolution;
 mod service;
@@ -31,6 +34,7 @@ mod tests;
 
 pub use failure::Failure;
 pub use key::ApiKey;
+pub use proxy::{Exceptions, MAX_ANSWER, Proxy, Tunnel};
 pub use request::{Base, Request};
 pub use resolution::{Resolution, Resolved, Step};
 pub use settings::{Credentials, EXTENSION_ORDER, Endpoints, Kind, LIBRARY_ORDER, Settings, is_ciphertext};

@@ -52,6 +52,7 @@ impl World {
                     flush_strategy: self.plan.strategy,
                     flush_timeout: self.plan.flush_timeout,
                     seed: process.0,
+                    managed_instances: self.plan.is_managed(),
                     ..Settings::default()
                 };
                 extension.engine = Some(Engine::new(settings, self.now));
@@ -70,7 +71,7 @@ impl World {
                 (extension.asks, extension.shut_down) = (false, true);
                 self.engine(engine::Input::Shutdown { reason: reason.as_str().into(), deadline });
             }
-            Reply::Invocation(_) | Reply::Accepted | Reply::Refused(_) => {
+            Reply::Invocation(_) | Reply::Restored | Reply::Accepted | Reply::Refused(_) => {
                 self.broken.push(format!("the extension's call got {reply:?}"));
             }
         }
@@ -193,7 +194,7 @@ impl World {
             self.broken.push("it left unasked".to_owned());
         } else if self.plan.is_safe() {
             let silent = self.plan.telemetry == Telemetry::Silent;
-            extension.ledger.close(silent);
+            extension.ledger.close(silent, self.plan.is_managed());
         }
         self.after(100, Event::Exited(process, ExitStatus::Code(0)));
     }

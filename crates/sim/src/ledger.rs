@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     lines_in: BTreeSet<String>,
     values_in: u64,
     invoked: u64,
+    /// Managed instances: what announces an invocation.
+    started: BTreeSet<String>,
     reports_in: BTreeSet<String>,
     spans_out: BTreeMap<u64, u64>,
     lines_out: BTreeMap<String, u64>,
@@ -38,6 +40,9 @@ impl Ledger {
                 for record in records {
                     match &record.record {
                         Record::FunctionLog(line) => drop(self.lines_in.insert(line.as_str().to_owned())),
+                        Record::Start(start) => {
+                            self.started.insert(start.request_id.as_str().to_owned());
+                        }
                         Record::Report(report) => {
                             self.reports_in.insert(report.request_id.as_str().to_owned());
                         }
@@ -116,7 +121,7 @@ impl Ledger {
     }
 
     /// The process left by itself, and the intake always worked: nothing may be missing.
-    pub(crate) fn close(&mut self, silent: bool) {
+    pub(crate) fn close(&mut self, silent: bool, managed: bool) {
         let missing: Vec<_> = self.spans_in.iter().filter(|id| !self.spans_out.contains_key(id)).collect();
         if !missing.is_empty() {
             self.broken.push(format!("spans that never arrived: {missing:?}"));
@@ -128,10 +133,11 @@ impl Ledger {
         }
         let count = |name: &str| self.counts_out.get(name).copied().unwrap_or(0);
         let reports = self.reports_in.len() as u64;
+        let invoked = if managed { self.started.len() as u64 } else { self.invoked };
         let mut wrong = Vec::new();
         for (name, want) in [
             (VALUES, self.values_in),
-            ("aws.lambda.enhanced.invocations", self.invoked),
+            ("aws.lambda.enhanced.invocations", invoked),
             ("aws.lambda.enhanced.duration", reports),
         ] {
             let is = count(name);

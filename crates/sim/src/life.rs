@@ -36,11 +36,14 @@ pub(crate) struct End {
 
 #[derive(Debug)]
 pub(crate) enum Event {
+    Prepare,
     Invoke(u64),
     Spindown,
     PlatformTick,
     Exited(ProcessId, ExitStatus),
     Deliver,
+    /// Subscribers have what there was when the sandbox began to end.
+    Flushed,
     /// Of a process, and so not while it is frozen.
     Of(ProcessId, Inside),
 }
@@ -49,20 +52,26 @@ pub(crate) enum Event {
 pub(crate) enum Inside {
     Started,
     Call(Box<Fact>),
-    Reply(Box<Reply>),
+    /// To one of the process' threads.
+    Reply(usize, Box<Reply>),
     /// Arrives at the extension.
     Tell(Box<engine::Input>),
-    /// The next step of the handler.
-    Step,
+    /// The next step of the handler, on one of the runtime's threads.
+    Step(usize),
     Tick,
 }
 
 pub(crate) struct Runtime {
     process: ProcessId,
-    script: Script,
-    serving: Option<RequestId>,
+    /// One for each invocation that may run at a time.
+    workers: Vec<Worker>,
     /// Since when it has nothing to do.
     pub(crate) done: Option<UnixNanos>,
+}
+
+struct Worker {
+    script: Script,
+    serving: Option<RequestId>,
 }
 
 pub(crate) struct World {
@@ -77,11 +86,12 @@ pub(crate) struct World {
     frozen: Option<Vec<(ProcessId, Inside)>>,
     pub(crate) extension: Option<Extension>,
     pub(crate) runtime: Option<Runtime>,
-    callers: BTreeMap<CallId, ProcessId>,
+    callers: BTreeMap<CallId, (ProcessId, usize)>,
     pub(crate) subscribed: bool,
     /// Kept for a subscriber to come.
     replay: bool,
     pub(crate) records: Vec<TelemetryRecord>,
+    asked: u64,
     pub(crate) answered: u64,
     story: Option<Vec<String>>,
     digest: DefaultHasher,
@@ -94,6 +104,7 @@ pub(crate) fn live(seed: u64, with_story: bool) -> End {
     let plan = Plan::new(&mut dice);
     let mut config = Config::new("orders");
     (config.extensions, config.timeout) = (vec![NAME.into()], plan.timeout);
+    (config.mode, config.init_limit) = (plan.mode, plan.mode.init_limit(plan.timeout));
     let mut world = World {
         now: T0,
         dice,
@@ -109,6 +120,7 @@ pub(crate) fn live(seed: u64, with_story: bool) -> End {
         subscribed: false,
         replay: false,
         records: Vec::new(),
+        asked: 0,
         answered: 0,
         story: with_story.then(Vec::new),
         digest: DefaultHasher::new(),
@@ -128,6 +140,10 @@ pub(crate) fn live(seed: u64, with_story: bool) -> End {
 impl World {
     fn run(&mut self) {
         let mut at = T0;
+        if self.plan.mode.is_ahead() {
+            self.at(at, Event::Prepare);
+            at = at + Duration::from_millis(self.dice.between(0, 200));
+        }
         for number in 1..=self.plan.invocations {
             at = at + Duration::from_millis(self.dice.between(1, self.plan.pause));
             self.at(at, Event::Invoke(number));
@@ -149,8 +165,8 @@ impl World {
         if self.platform.phase() != PhaseName::Gone {
             self.broken.push(format!("it stands still in {:?}", self.platform.phase()));
         }
-        if self.answered != self.plan.invocations {
-            self.broken.push(format!("{} of {} invocations answered", self.answered, self.plan.invocations));
+        if self.answered != self.asked || (self.asked != self.plan.invocations && !self.plan.is_managed()) {
+            self.broken.push(format!("{} of {} invocations answered", self.answered, self.asked));
         }
     }
 
@@ -183,8 +199,10 @@ impl World {
         match event {
             Event::Invoke(number) => {
                 let Some(id) = RequestId::new(&format!("r{number}")) else { return };
+                self.asked += 1;
                 self.lambda(Fact::Invoke(Invocation::new(id, b"{}")));
             }
+            Event::Prepare => self.lambda(Fact::Prepare),
             Event::Spindown => self.lambda(Fact::Shutdown),
             Event::PlatformTick => {
                 self.platform.tick(self.now);
@@ -195,6 +213,7 @@ impl World {
                 self.lambda(Fact::Exited { process, status });
             }
             Event::Deliver => self.deliver(),
+            Event::Flushed => self.lambda(Fact::Flushed),
             Event::Of(..) => {}
         }
     }
@@ -221,9 +240,9 @@ impl World {
                     if let (Reply::Invocation(_), Some(runtime)) = (&reply, &mut self.runtime) {
                         runtime.done = None;
                     }
-                    if let Some(process) = self.callers.remove(&call) {
+                    if let Some((process, thread)) = self.callers.remove(&call) {
                         let micros = self.dice.between(20, 1500);
-                        self.after(micros, Event::Of(process, Inside::Reply(Box::new(reply))));
+                        self.after(micros, Event::Of(process, Inside::Reply(thread, Box::new(reply))));
                     }
                 }
                 Do::Answer { answer, .. } => {
@@ -238,7 +257,12 @@ impl World {
                     self.records.clear();
                 }
                 Do::Subscriptions(Subscriptions::Closed) => self.replay = false,
-                Do::Subscriptions(Subscriptions::Flush) => self.deliver(),
+                Do::Subscriptions(Subscriptions::Flush) => {
+                    self.deliver();
+                    if self.platform.awaits_flush() {
+                        self.after(300, Event::Flushed);
+                    }
+                }
                 Do::Destroyed => {}
             }
         }
@@ -251,8 +275,9 @@ impl World {
         let micros = self.dice.between(500, 20_000);
         match program {
             Program::Runtime => {
-                let script = Vec::new().into_iter();
-                self.runtime = Some(Runtime { process, script, serving: None, done: None });
+                let worker = || Worker { script: Vec::new().into_iter(), serving: None };
+                let workers = (0..self.plan.mode.concurrency().unwrap_or(1)).map(|_| worker()).collect();
+                self.runtime = Some(Runtime { process, workers, done: None });
             }
             Program::Extension(_) => {
                 let agent = AgentId(format!("agent-{}", process.0).into());
@@ -304,51 +329,63 @@ impl World {
             Inside::Call(fact) => self.lambda(*fact),
             Inside::Started if is_extension => {
                 let Some(id) = self.extension.as_ref().map(|e| e.agent.clone()) else { return };
-                let registration = Registration {
-                    id,
-                    name: NAME.to_owned(),
-                    events: vec!["INVOKE".to_owned(), "SHUTDOWN".to_owned()],
-                };
+                let events: &[&str] =
+                    if self.plan.is_managed() { &["SHUTDOWN"] } else { &["INVOKE", "SHUTDOWN"] };
+                let events = events.iter().map(|event| (*event).to_owned()).collect();
+                let registration = Registration { id, name: NAME.to_owned(), events };
                 self.call(process, |call| Fact::Register { call, registration });
             }
-            Inside::Started => self.call(process, |call| Fact::RuntimeNext { call }),
-            Inside::Reply(reply) if is_extension => self.extension_hears(process, *reply),
-            Inside::Reply(reply) => self.runtime_hears(process, *reply),
+            Inside::Started => {
+                for thread in 0..self.runtime.as_ref().map_or(0, |runtime| runtime.workers.len()) {
+                    self.call_by((process, thread), |call| Fact::RuntimeNext { call });
+                }
+            }
+            Inside::Reply(_, reply) if is_extension => self.extension_hears(process, *reply),
+            Inside::Reply(thread, reply) => self.runtime_hears((process, thread), *reply),
             Inside::Tell(input) => self.engine(*input),
-            Inside::Step => self.step(process),
+            Inside::Step(thread) => self.step((process, thread)),
             Inside::Tick => self.tick(),
         }
     }
 
     /// Calls one of Lambda's APIs.
     pub(crate) fn call(&mut self, process: ProcessId, fact: impl FnOnce(CallId) -> Fact) {
+        self.call_by((process, 0), fact);
+    }
+
+    fn call_by(&mut self, (process, thread): (ProcessId, usize), fact: impl FnOnce(CallId) -> Fact) {
         self.call += 1;
         let call = CallId(self.call);
-        self.callers.insert(call, process);
+        self.callers.insert(call, (process, thread));
         let micros = self.dice.between(20, 800);
         self.after(micros, Event::Of(process, Inside::Call(Box::new(fact(call)))));
     }
 
-    fn runtime_hears(&mut self, process: ProcessId, reply: Reply) {
-        if let (Reply::Invocation(delivery), Some(runtime)) = (reply, &mut self.runtime) {
-            let id = delivery.invocation.request_id;
-            runtime.script = script::write(&self.plan, &mut self.dice, &mut self.serial, self.now, &id);
-            runtime.serving = Some(id);
-            self.next_step(process);
+    fn worker(&mut self, thread: usize) -> Option<&mut Worker> {
+        self.runtime.as_mut()?.workers.get_mut(thread)
+    }
+
+    fn runtime_hears(&mut self, (process, thread): (ProcessId, usize), reply: Reply) {
+        let Reply::Invocation(delivery) = reply else { return };
+        let id = delivery.invocation.request_id;
+        let script = script::write(&self.plan, &mut self.dice, &mut self.serial, self.now, &id);
+        if let Some(worker) = self.worker(thread) {
+            *worker = Worker { script, serving: Some(id) };
+            self.next_step((process, thread));
         }
     }
 
     /// Plans the next step, which stays the first of the script until it is done.
-    fn next_step(&mut self, process: ProcessId) {
-        let pause = self.runtime.as_ref().and_then(|r| r.script.as_slice().first()).map(|(pause, _)| *pause);
-        if let Some(pause) = pause {
-            self.after(pause, Event::Of(process, Inside::Step));
+    fn next_step(&mut self, (process, thread): (ProcessId, usize)) {
+        let next = self.worker(thread).and_then(|worker| worker.script.as_slice().first());
+        if let Some(pause) = next.map(|(pause, _)| *pause) {
+            self.after(pause, Event::Of(process, Inside::Step(thread)));
         }
     }
 
-    fn step(&mut self, process: ProcessId) {
-        let Some(runtime) = &mut self.runtime else { return };
-        let (Some((_, step)), Some(id)) = (runtime.script.next(), runtime.serving.clone()) else { return };
+    fn step(&mut self, (process, thread): (ProcessId, usize)) {
+        let Some(worker) = self.worker(thread) else { return };
+        let (Some((_, step)), Some(id)) = (worker.script.next(), worker.serving.clone()) else { return };
         match step {
             Step::Tell(input) => {
                 if let Some(extension) = self.extension.as_ref().map(|e| e.process) {
@@ -360,7 +397,7 @@ impl World {
             Step::Respond => {
                 let (began, request_id) = (self.now, id.as_str().to_owned());
                 let body = Body::Whole(b"{}".as_slice().into());
-                self.call(process, |call| Fact::RuntimeResponse {
+                self.call_by((process, thread), |call| Fact::RuntimeResponse {
                     call,
                     request_id,
                     attempt: None,
@@ -371,11 +408,14 @@ impl World {
             Step::Crash => return self.after(10, Event::Exited(process, ExitStatus::Code(1))),
             Step::Hang => return,
             Step::Next => {
-                runtime.done = Some(self.now);
-                self.call(process, |call| Fact::RuntimeNext { call });
+                let now = self.now;
+                if let Some(runtime) = &mut self.runtime {
+                    runtime.done = Some(now);
+                }
+                self.call_by((process, thread), |call| Fact::RuntimeNext { call });
             }
         }
-        self.next_step(process);
+        self.next_step((process, thread));
     }
 
     /// A record for the telemetry subscribers.

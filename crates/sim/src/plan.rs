@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use engine::FlushStrategy;
+use platform::Mode;
 
 use crate::dice::Dice;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) mode: Mode,
     pub(crate) invocations: u64,
     /// Longest pause between two invocations, in milliseconds.
     pub(crate) pause: u64,
@@ -70,7 +72,13 @@ impl Plan {
             _ => Intake::Healthy,
         };
         let troubled = dice.percent(40);
+        let mode = match dice.between(0, 9) {
+            0 | 1 => Mode::ManagedInstances { concurrency: dice.between(1, 4) as u16 },
+            2 => Mode::ProvisionedConcurrency,
+            _ => Mode::OnDemand,
+        };
         Self {
+            mode,
             invocations: dice.between(0, 12),
             pause: [5, 200, 5000, 120_000].into_iter().nth(dice.between(0, 3) as usize).unwrap_or(5),
             library: library.into_iter().nth(dice.between(0, 2) as usize).unwrap_or(Library::Own),
@@ -91,6 +99,11 @@ impl Plan {
             (Telemetry::Late(ms), Library::None) => Duration::from_millis(ms),
             _ => Duration::ZERO,
         }
+    }
+
+    /// Many invocations at once, in a sandbox that is never frozen.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.mode.concurrency().is_some()
     }
 
     /// Nothing may be lost.

@@ -18,6 +18,7 @@ use propagation::TraceContext;
 
 mod assemble;
 mod authorizer;
+mod capture;
 mod carrier;
 mod explain;
 mod json;
@@ -29,6 +30,7 @@ mod sources;
 
 pub use assemble::assemble;
 pub use authorizer::encode_authorizer;
+pub use capture::{MAX_CAPTURE_DEPTH, payload_tags};
 pub use carrier::{JsonCarrier, carrier_of, client_context, client_context_found, context_in};
 pub use pointer::{Direction, KeyValue, dynamodb_item_pointer, dynamodb_pointer, s3_pointer};
 pub use read::{identify, read, record_context, records, sources};

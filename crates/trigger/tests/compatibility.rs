@@ -101,6 +101,8 @@ A message that another service sent (SNS, EventBridge, S3) is followed to any de
 on the way has its span, the parent of the next. A carrier that holds a Step Functions context object
 (`Execution` and `State`) stands for the state machine's span.
 
+What calls of the AWS SDK tell, and who reads it, is in [compatibility-aws-sdk.md](compatibility-aws-sdk.md).
+
 ## Sources
 
 ";

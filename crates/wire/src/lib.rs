@@ -15,6 +15,7 @@ pub mod lambda_headers;
 pub mod lifecycle;
 mod msgpack;
 pub mod otlp;
+pub mod runtime_api;
 pub mod stats;
 pub mod telemetry;
 pub mod v04;

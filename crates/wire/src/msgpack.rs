@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         Self { rest: body }
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Reads a scalar whole, or a container's head.
     pub(crate) fn value(&mut self) -> Result<Value<'a>, DecodeError> {
         Ok(match Marker::from_u8(self.be()?) {

@@ -34,6 +34,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("orders-worker", &["datadog-lambda-rs"]),
     ("features", &["datadog-lambda-rs"]),
     ("direct-metrics", &["datadog-lambda-rs"]),
+    ("sqs-lambda", &["datadog-lambda-rs"]),
+    ("sns-lambda", &["datadog-lambda-rs"]),
+    ("eventbridge-lambda", &["datadog-lambda-rs"]),
+    ("rust-sqs-producer", &["datadog-lambda-rs", "datadog-aws-sdk"]),
+    ("rust-sns-producer", &["datadog-lambda-rs", "datadog-aws-sdk"]),
+    ("rust-eventbridge-producer", &["datadog-lambda-rs", "datadog-aws-sdk"]),
 ];
 
 /// Crates whose whole dependency tree is free of [`OUTSIDE`]: they decide, others act.

@@ -20,6 +20,9 @@ const TARGETS: &[(&str, &str)] =
 
 const BINARY: &str = "datadog-agent";
 
+/// What functions are started with that have no library: `AWS_LAMBDA_EXEC_WRAPPER=/opt/datadog_wrapper`.
+const WRAPPER: &str = "crates/extension/layer/datadog_wrapper";
+
 /// Builds the layer for one architecture into `target/layer`.
 pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
     let Some((_, target)) = TARGETS.iter().find(|(name, _)| *name == architecture) else {
@@ -34,7 +37,8 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
     let folder = root.join("target/layer");
     fs::create_dir_all(&folder)?;
     let path = folder.join(format!("datadog-extension-{architecture}.zip"));
-    let zip = packed(&bytes)?;
+    let wrapper = fs::read(root.join(WRAPPER)).context(WRAPPER)?;
+    let zip = packed(&bytes, &wrapper)?;
     fs::write(&path, &zip).with_context(|| path.display().to_string())?;
     eprintln!("{} ({} kB; the binary {} kB, static)", path.display(), zip.len() / 1024, bytes.len() / 1024);
     eprintln!("  aws lambda publish-layer-version --layer-name datadog-extension \\");
@@ -94,16 +98,18 @@ fn compile(root: &Path, linkable: &Linkable) -> Result<PathBuf> {
     Ok(root.join("target").join(&linkable.target).join("release").join(BINARY))
 }
 
-/// The zip: the same bytes for the same binary, whenever and wherever it is made.
-fn packed(binary: &[u8]) -> Result<Vec<u8>> {
+/// The zip: the same bytes for the same files, whenever and wherever it is made.
+fn packed(binary: &[u8], wrapper: &[u8]) -> Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(9))
         .last_modified_time(DateTime::default())
         .unix_permissions(0o755);
-    zip.start_file(format!("extensions/{BINARY}"), options)?;
-    zip.write_all(binary)?;
+    for (name, bytes) in [(format!("extensions/{BINARY}"), binary), ("datadog_wrapper".to_owned(), wrapper)] {
+        zip.start_file(name, options)?;
+        zip.write_all(bytes)?;
+    }
     Ok(zip.finish()?.into_inner())
 }
 
@@ -133,6 +139,8 @@ fn interpreter(elf: &[u8]) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -144,12 +152,29 @@ mod tests {
     }
 
     #[test]
-    fn the_zip_has_the_binary_where_lambda_looks_and_may_run_it() {
-        let zip = packed(b"binary").unwrap();
-        assert!(zip == packed(b"binary").unwrap());
+    fn the_zip_has_what_lambda_looks_for_and_may_run_it() {
+        let zip = packed(b"binary", b"#!/bin/sh").unwrap();
+        assert!(zip == packed(b"binary", b"#!/bin/sh").unwrap());
         let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
-        let file = archive.by_index(0).unwrap();
-        assert_eq!(file.name().unwrap(), "extensions/datadog-agent");
-        assert_eq!(file.unix_mode(), Some(0o100_755));
+        assert_eq!(archive.len(), 2);
+        for (n, (name, text)) in
+            [("extensions/datadog-agent", "binary"), ("datadog_wrapper", "#!/bin/sh")].into_iter().enumerate()
+        {
+            let mut file = archive.by_index(n).unwrap();
+            assert_eq!(file.name().unwrap(), name);
+            assert_eq!(file.unix_mode(), Some(0o100_755));
+            let mut read = String::new();
+            file.read_to_string(&mut read).unwrap();
+            assert_eq!(read, text);
+        }
+    }
+
+    /// Lambda runs it as it is, by its first line and its mode.
+    #[test]
+    fn the_wrapper_can_be_started() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(WRAPPER);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("#!/bin/sh\n"));
     }
 }

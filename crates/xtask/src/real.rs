@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -22,6 +23,11 @@ const REQUIREMENTS: &str = "crates/xtask/real/requirements.txt";
 
 /// Names under which Chromium is installed, by distribution.
 const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Longest time for each step of installing a system package.
+const INSTALL: Duration = Duration::from_secs(300);
+/// Longest time for a browser to show an empty page. The first start on a new machine is slow.
+const FIRST_PAGE: Duration = Duration::from_secs(60);
 
 /// A Python with everything in [`REQUIREMENTS`], made once and made anew when that file changes.
 pub(crate) fn python(root: &Path) -> Result<Result<Found, Missing>> {
@@ -59,24 +65,60 @@ pub(crate) fn browser(_: &Path) -> Result<Result<Found, Missing>> {
 }
 
 fn find_browser() -> Result<Found, Missing> {
-    let find = || {
-        let named = std::env::var_os("CHROMIUM").map(PathBuf::from).filter(|path| path.is_file());
-        named.or_else(|| BROWSERS.iter().find_map(|name| on_path(name)))
-    };
-    if let Some(path) = find() {
+    // What cannot show an empty page (a snap's stub, a machine that forbids what a browser needs) is not there.
+    if let Some(path) = browsers().find(|path| shows_a_page(path)) {
         return Ok(("CHROMIUM", path));
+    }
+    if let Some(path) = browsers().next() {
+        return Err(format!("{} does not show a page here", path.display()));
     }
     // Only an automated machine is ours to install system packages on.
     if std::env::var_os("CI").is_none() {
         return Err("Chromium is not installed (Debian: apt-get install chromium)".to_owned());
     }
     eprintln!("      installing Chromium");
-    let apt =
-        |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-    if !apt(&["update", "-qq"]) || !apt(&["install", "-y", "-qq", "--no-install-recommends", "chromium"]) {
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "chromium"];
+    if !apt(&["update", "-qq"]) || !apt(&[&install[..], &["--download-only"]].concat()) || !apt(&install) {
         return Err("Chromium is not installed and apt-get cannot install it".to_owned());
     }
-    find().map(|path| ("CHROMIUM", path)).ok_or_else(|| "apt-get installed no Chromium".to_owned())
+    let found = browsers().find(|path| shows_a_page(path)).map(|path| ("CHROMIUM", path));
+    found.ok_or_else(|| "the Chromium that apt-get installed does not show a page here".to_owned())
+}
+
+/// The browsers that are here, the one that was named first.
+fn browsers() -> impl Iterator<Item = PathBuf> {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from).filter(|path| path.is_file());
+    named.into_iter().chain(BROWSERS.iter().filter_map(|name| on_path(name)))
+}
+
+fn shows_a_page(program: &Path) -> bool {
+    let folder = std::env::temp_dir().join(format!("xtask-browser-{}", std::process::id()));
+    let shown = within(
+        FIRST_PAGE,
+        Command::new(program)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            .args(["--no-first-run", "--dump-dom", "about:blank"])
+            .arg(format!("--user-data-dir={}", folder.display()))
+            .stderr(Stdio::null()),
+    );
+    let _ = fs::remove_dir_all(&folder);
+    shown
+}
+
+/// Runs `apt-get`; for somebody who is not root by `sudo`, if that asks nothing.
+fn apt(args: &[&str]) -> bool {
+    let patient = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"];
+    let mut command = Command::new("sudo");
+    let command = match is_root() {
+        true => &mut Command::new("apt-get"),
+        false => command.args(["-n", "--preserve-env=DEBIAN_FRONTEND", "apt-get"]),
+    };
+    within(INSTALL, command.args(patient).args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -96,4 +138,21 @@ fn works(program: &str, args: &[&str]) -> bool {
 /// Runs a command whose standard output nobody needs; `true` when it succeeded.
 fn run(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// The same for one that may hang: it is killed when its time is over.
+fn within(limit: Duration, command: &mut Command) -> bool {
+    let Ok(mut process) = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn() else { return false };
+    let end = Instant::now() + limit;
+    loop {
+        match process.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            _ => {
+                let _ = process.kill();
+                let _ = process.wait();
+                return false;
+            }
+        }
+    }
 }

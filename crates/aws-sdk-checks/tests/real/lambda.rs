@@ -55,6 +55,7 @@ fn check(request: &str, caller: &Caller, name: &str) {
     let ours = trigger::client_context(&context["custom"], &trigger::Settings::default()).and_then(ids);
     assert_eq!(ours, Some(caller.ids(name)));
     assert_eq!(python_with(&json!({"order": 17}), &context), Some(caller.ids(name)));
+    crate::chain::check(&json!({"order": 17}), Some(&context), caller.ids(name));
 }
 
 #[tokio::test]

@@ -10,8 +10,10 @@
     reason = "a test"
 )]
 
+mod chain;
 mod dynamodb;
 mod eventbridge;
+mod examples;
 mod kinesis;
 mod lambda;
 mod python;

@@ -41,6 +41,7 @@ async fn step_functions_start_execution() {
     let (ours, theirs) = (rust(&event).unwrap(), python(&event).unwrap());
     assert_eq!(ours, theirs);
     assert_eq!(ours.trace, caller.trace());
+    crate::chain::check(&event, None, ours);
     assert_eq!(tags(&caller.span("SFN.StartExecution"))["statemachinename"], "start");
 }
 
@@ -86,6 +87,7 @@ async fn step_functions_start_sync_execution() {
     let (ours, theirs) = (rust(&event).unwrap(), python(&event).unwrap());
     assert_eq!(ours, theirs);
     assert_eq!(ours.trace, caller.trace());
+    crate::chain::check(&event, None, ours);
 }
 
 /// Sends the call to the address that was set, as it is.

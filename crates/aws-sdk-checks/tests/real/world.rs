@@ -20,6 +20,23 @@ use serde_json::{Value, json};
 /// For a machine that does six other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The Python that has all that the other side needs.
+pub(crate) fn python_program() -> PathBuf {
+    let python = std::env::var_os("REAL_PYTHON").map(PathBuf::from);
+    python.expect("REAL_PYTHON: run `cargo xtask test --only real`")
+}
+
+/// Where all programs of the workspace are: built as they are before the tests, so that there is nothing to do.
+pub(crate) fn binaries() -> &'static Path {
+    static BINARIES: OnceLock<PathBuf> = OnceLock::new();
+    BINARIES.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        let built = cargo.args(["build", "--workspace", "--bins", "--quiet"]).status();
+        assert!(built.unwrap().success(), "the workspace does not build");
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("../debug").canonicalize().unwrap()
+    })
+}
+
 /// A Python that answers lines with lines. It ends when its input does, at the latest with this process.
 struct Python {
     #[expect(dead_code, reason = "its input is what keeps it running")]
@@ -30,10 +47,8 @@ struct Python {
 
 impl Python {
     fn start(script: &str, arguments: &[&str]) -> Self {
-        let python = std::env::var_os("REAL_PYTHON").map(PathBuf::from);
-        let python = python.expect("REAL_PYTHON: run `cargo xtask test --only real`");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script);
-        let mut child = Command::new(python)
+        let mut child = Command::new(python_program())
             .arg(script)
             .args(arguments)
             .envs([
@@ -158,10 +173,12 @@ pub(crate) fn ids(context: propagation::TraceContext) -> Option<Ids> {
     Some(Ids { trace: TraceId::from(context.trace_id.to_u128()), span: SpanId::from(context.span_id?.get()) })
 }
 
-/// The event of each reader's making is read alike: by both, as the span of the call.
+/// The event is read alike by both libraries, as that of the call; and functions with them, and the extension, that get
+/// it continue the call's trace.
 pub(crate) fn check(event: &Value, sent: Ids) {
     assert_eq!(rust(event), Some(sent), "our own library: {event}");
     assert_eq!(python(event), Some(sent), "Datadog's library for Python: {event}");
+    crate::chain::check(event, None, sent);
 }
 
 /// Configuration as `aws_config` would load it. Clients are made with it as users make them.

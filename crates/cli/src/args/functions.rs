@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::function::{Extension, Program, Spec};
+use crate::mode::Kind;
 
 #[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = true, id = "programs", args = ["functions", "packages"])]
+#[group(skip)]
 pub(crate) struct FunctionArgs {
     /// A function: its name, and the program that is its bootstrap. May be given more than once
     #[arg(long = "function", value_name = "NAME=PROGRAM", value_parser = function)]
@@ -15,6 +16,18 @@ pub(crate) struct FunctionArgs {
     /// more than once
     #[arg(long = "package", value_name = "[NAME=]PACKAGE", value_parser = package)]
     pub(crate) packages: Vec<(String, String)>,
+    /// A function whose bootstrap takes arguments, words apart by spaces: `app=python3 -m awslambdaric app.handler`.
+    /// May be given more than once
+    #[arg(long = "command", value_name = "NAME=COMMAND", value_parser = command)]
+    pub(crate) commands: Vec<(String, Vec<String>)>,
+    /// The managed runtime of the functions, such as python3.13: Lambda tells them its name, and starts it by
+    /// AWS_LAMBDA_EXEC_WRAPPER if that is set [default: a custom one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
+    /// How Lambda runs them: on-demand, provisioned-concurrency[:SANDBOXES], snap-start or
+    /// managed-instances[:CONCURRENCY]
+    #[arg(long, default_value = "on-demand", value_name = "MODE")]
+    pub(crate) mode: Kind,
     /// The extension's program [default: datadog-agent beside dd-lambda]
     #[arg(long, value_name = "PATH")]
     pub(crate) extension: Option<PathBuf>,
@@ -45,7 +58,9 @@ impl FunctionArgs {
             (name.clone(), Program::Command(vec![path.to_string_lossy().into_owned()]))
         };
         let package = |(name, package): &(String, String)| (name.clone(), Program::Package(package.clone()));
-        let programs = self.functions.iter().map(command).chain(self.packages.iter().map(package));
+        let words = |(name, words): &(String, Vec<String>)| (name.clone(), Program::Command(words.clone()));
+        let programs = self.functions.iter().map(command).chain(self.commands.iter().map(words));
+        let programs = programs.chain(self.packages.iter().map(package));
         programs.map(|(name, program)| self.spec(name, program)).collect()
     }
 
@@ -56,6 +71,8 @@ impl FunctionArgs {
             None => Extension::Beside,
         };
         Spec {
+            runtime: self.runtime.clone(),
+            kind: self.mode,
             settings: self.env.clone(),
             extension,
             layers: self.layers.clone(),
@@ -84,6 +101,16 @@ fn function(text: &str) -> Result<(String, PathBuf), String> {
         Ok(path) if path.is_file() => Ok((name.to_owned(), path)),
         Ok(_) => Err(format!("{} is a folder: name the program in it", path.display())),
         Err(why) => Err(format!("no program at {}: {why}; is it built?", path.display())),
+    }
+}
+
+fn command(text: &str) -> Result<(String, Vec<String>), String> {
+    let (name, words) = text.split_once('=').ok_or("write it as name=program argument argument")?;
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    match (is_name(name), words.is_empty()) {
+        (true, false) => Ok((name.to_owned(), words)),
+        (true, true) => Err("the command is empty".to_owned()),
+        (false, _) => Err(NAMES.to_owned()),
     }
 }
 

@@ -38,6 +38,7 @@ files! {
     "sandboxes.js"
     "requests.js"
     "help.js"
+    "empty.js"
     "vendor/uPlot.iife.min.js"
     "vendor/uPlot.min.css"
 }

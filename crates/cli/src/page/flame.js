@@ -42,6 +42,11 @@ export class Flame {
     this.draw();
   }
 
+  /** How high it would like to be. */
+  wish() {
+    return Math.max(TOP + this.ready.levels * ROW + 46, 240);
+  }
+
   choose(index, show) {
     this.chosen = index;
     if (show && index >= 0) {
@@ -72,7 +77,7 @@ export class Flame {
     const draw = this.canvas.getContext("2d");
     draw.setTransform(ratio, 0, 0, ratio, 0, 0);
     draw.clearRect(0, 0, width, height);
-    draw.font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
+    draw.font = "12px Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
     draw.textBaseline = "middle";
     this.scale = width / (this.range[1] - this.range[0]);
     const first = Math.max(0, Math.floor(scrollTop / ROW));
@@ -121,11 +126,11 @@ export class Flame {
     draw.fillStyle = this.tones["--card"];
     draw.fillRect(0, 0, width, TOP - 3);
     draw.fillStyle = this.tones["--soft"];
-    draw.font = "11px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
+    draw.font = "11px Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
     for (const tick of ticks(from, to, Math.max(2, Math.floor(width / 130)))) {
       const x = (tick - from) * this.scale;
       draw.fillRect(x, 0, 1, 6);
-      if (x < width - 50) draw.fillText(tick ? duration(tick) : "0", x + 4, 11);
+      if (x < width - 50) draw.fillText(duration(tick), x + 4, 11);
     }
   }
 

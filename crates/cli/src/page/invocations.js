@@ -1,11 +1,16 @@
 // Invocations as Lambda saw them, newest first: live.
 
-import { data, onChange, spanOfRequest } from "./data.js";
+import { ask, data, onChange, spanOfRequest } from "./data.js";
 import { finder, h, oncePerFrame, pairs, say } from "./dom.js";
+import { command, howToInvoke, howToSend, nothing, tell } from "./empty.js";
 import { item, matcher } from "./filter.js";
 import { List } from "./list.js";
+import { logItem, readLine } from "./logs.js";
 import { go, link, open, place } from "./place.js";
+import { tree } from "./requests.js";
 import { clock, count, millis, number } from "./units.js";
+
+const MOST_LOGS = 50;
 
 const narrow = () => matchMedia("(max-width: 720px)").matches;
 
@@ -21,10 +26,11 @@ export function mount(root) {
   let opened = null;
   const head = h("div.ihead", { "aria-hidden": true }, ["", "Time", "Function", "Status", "Start", "Duration", "Billed", "Memory", "Request"].map((name) => h("span", null, name)));
   const side = h("section.side", { "aria-label": "Invocation", tabindex: -1, hidden: true });
-  const empty = h("p.empty", { hidden: true });
+  const empty = nothing();
   const sums = h("dl.sums", { "aria-label": "All of them together" });
   const table = h("div.card.grow.stage.itable", null, head, list.element);
-  root.append(h("section.middle", { "aria-label": "Invocations" }, sums, h("div.tools", null, q, only, told), table, empty), side);
+  const tools = h("div.tools", null, q, only, told);
+  root.append(h("section.middle", { "aria-label": "Invocations" }, sums, tools, table, empty), side);
 
   function choose(one) {
     opened = one.request_id;
@@ -49,12 +55,21 @@ export function mount(root) {
     only.value = names.includes(at.f) ? at.f : "";
     drawSums(sums, all);
     told.textContent = shown.length === all.length ? count(all.length, "invocation") : `${shown.length} of ${count(all.length, "invocation")}`;
-    list.set(shown);
+    list.set(shown, true);
     list.choose(at.id || null, false);
     drawSide(side, all.find((one) => one.request_id === at.id));
-    table.hidden = sums.hidden = !all.length;
-    empty.hidden = all.length > 0;
-    empty.replaceChildren(data.run.functions.length ? h("span", null, "Nothing has been invoked yet.") : h("span", null, "There is no local Lambda here: what arrives is under ", h("a", { href: link({ view: "traces" }) }, "Traces"), "."));
+    table.hidden = sums.hidden = tools.hidden = !all.length;
+    tell(empty, all.length > 0, data.run.endpoint, () => (data.run.functions.length ? [
+      "Nothing has been invoked yet",
+      h("p", null, "Here ", count(data.run.functions.length, "function"), " can be invoked: ", data.run.functions.map((name, index) => [index ? ", " : "", h("code", null, name)]), ". Each invocation appears here at once: how it went, whether its sandbox was cold, how long it took, what Lambda would bill, how much memory it used, and its trace."),
+      ...howToInvoke(data.run),
+    ] : [
+      "No local Lambda runs here",
+      h("p", null, "This is the local Datadog alone: what agents send is under ", h("a", { href: link({ view: "traces" }) }, "Traces"), ", Logs, Metrics and Requests."),
+      ...howToSend(data.run),
+      "With functions of your own beside it:",
+      command("dd-lambda dev --function orders=target/debug/orders"),
+    ]));
     root.dataset.painted = `invocations ${shown.length}`;
   }
   const update = oncePerFrame(updateNow);
@@ -98,6 +113,10 @@ function invocationRow(one, _, chosen) {
 
 function drawSide(side, one) {
   side.hidden = !one;
+  // What it shows of the invocation is asked for once, and its log lines again when some have come.
+  const state = one ? JSON.stringify([one, spanOfRequest(one.request_id), data.overview?.counts.logs]) : "";
+  if (side.dataset.state === state) return;
+  side.dataset.state = state;
   if (!one) return side.replaceChildren();
   const found = spanOfRequest(one.request_id);
   const logs = link({ view: "logs", q: `request_id:${one.request_id}` });
@@ -109,5 +128,19 @@ function drawSide(side, one) {
     h("h3", null, "Go to"),
     found ? h("a.jump.strong", { href: link({ view: "traces", ...found }) }, "⌁ its trace") : h("p.soft", null, "No trace of it has arrived."),
     h("a.jump", { href: logs }, "≡ its log lines"), h("a.jump", { href: link({ view: "sandboxes", id: one.sandbox, cycle: one.request_id }) }, "▭ its place on the timeline of the sandbox"),
-    h("h3", null, "Figures"), pairs(facts));
+    h("h3", null, "Figures"), pairs(facts), ...insides(side, one.request_id));
+}
+
+/** Its event and its log lines. They come later, and stand empty until then. */
+function insides(side, id) {
+  const [event, logs] = side.dataset.of === id ? side.inside : [h("div"), h("div")];
+  [side.dataset.of, side.inside] = [id, [event, logs]];
+  if (!event.childElementCount) {
+    ask(`/local/invocations/${encodeURIComponent(id)}`).then((told) => event.replaceChildren(h("h3", null, "Event"), h("div.json", { role: "group", "aria-label": "Event" }, tree(null, told.event, 3)), told.client_context ? h("div.json", null, tree("client context", told.client_context, 3)) : ""), () => {});
+  }
+  ask(`/local/logs?last=${MOST_LOGS}&request_id=${encodeURIComponent(id)}`).then((lines) => {
+    const line = (log) => h("div.logline", null, h("p", null, h("time", { title: log.time }, clock(log.time)), " ", h(`span.tag.${log.status}`, null, log.status)), h("a.message", { href: link({ view: "logs", q: `request_id:${id}`, line: log.key }) }, readLine(log)));
+    logs.replaceChildren(...(lines.length ? [h("h3", null, "Log lines"), ...lines.map(logItem).sort((a, b) => a.time_ns - b.time_ns).map(line)] : []));
+  }, () => {});
+  return [logs, event];
 }

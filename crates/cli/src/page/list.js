@@ -11,11 +11,12 @@ export class List {
    */
   constructor({ label, height, row, key, pick, open, press, role = "listbox", rowRole = "option" }) {
     Object.assign(this, { height, row, key, pick, open, press, rowRole });
+    this.none = h("p.none", { hidden: true }, "Nothing matches. Esc clears the search.");
     this.id = `list${(lists += 1)}`;
     this.items = [];
     this.chosen = null;
     this.inner = h("div.rows", { role: "presentation" });
-    this.element = h("div.list", { role, tabindex: 0, "aria-label": label, onscroll: null }, this.inner);
+    this.element = h("div.list", { role, tabindex: 0, "aria-label": label }, this.inner, this.none);
     this.draw = oncePerFrame(() => this.drawNow());
     this.element.addEventListener("scroll", this.draw, { passive: true });
     this.element.addEventListener("keydown", (event) => this.onkey(event));
@@ -24,8 +25,10 @@ export class List {
     this.sizes.observe(this.element);
   }
 
-  set(items) {
+  /** `searched` says that others are passed over. */
+  set(items, searched = false) {
     this.items = items;
+    this.none.hidden = items.length > 0 || !searched;
     this.drawNow();
   }
 

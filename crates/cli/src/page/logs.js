@@ -2,6 +2,7 @@
 
 import { data, fresh, onChange, sameTrace } from "./data.js";
 import { finder, h, oncePerFrame, pairs } from "./dom.js";
+import { howToBegin, nothing, tell } from "./empty.js";
 import { item, matcher } from "./filter.js";
 import { List } from "./list.js";
 import { go, link, place } from "./place.js";
@@ -50,7 +51,9 @@ export function mount(root) {
   const told = h("span.soft.hits", { role: "status" });
   const list = new List({ label: "Log lines", height: () => (matchMedia("(max-width: 720px)").matches ? 46 : 28), key: (log) => log.key, row: (log) => logRow(log), pick: choose, open: choose });
   const side = h("section.side", { "aria-label": "Log line", tabindex: -1, hidden: true });
-  root.append(h("section.middle", { "aria-label": "Logs" }, h("div.tools", null, q, level, h("label", null, platform, "lines of the platform"), told), h("div.card.grow.stage", null, list.element)), side);
+  const empty = nothing();
+  const table = h("div.card.grow.stage", null, list.element);
+  root.append(h("section.middle", { "aria-label": "Logs" }, h("div.tools", null, q, level, h("label", null, platform, "lines of the platform"), told), table, empty), side);
   let shown = [];
 
   function choose(log) {
@@ -74,7 +77,13 @@ export function mount(root) {
   async function updateNow() {
     const at = place();
     const lines = (await all().catch(() => [])).map(logItem);
-    if (place().view !== "logs") return;
+    if (place().view !== "logs" || !data.run) return;
+    tell(empty, lines.length > 0, data.run.endpoint, () => [
+      "No log line has arrived yet",
+      "What a function prints becomes log lines, beside those of Lambda itself (START, END, REPORT). The extension sends them when an invocation is over. A line that names its trace and span is shown beside that span.",
+      ...howToBegin(data.run),
+    ]);
+    table.hidden = !lines.length;
     const wanted = matcher(at.q);
     const ranks = { error: ["error", "critical", "alert", "emergency"] }[at.level] || [at.level];
     shown = lines.filter((log) => (at.platform !== "no" || !PLATFORM.test(log.message)) && (!at.level || ranks.includes(log.status)) && (!wanted || wanted(fieldsOf(log)))).sort((a, b) => a.time_ns - b.time_ns);
@@ -83,7 +92,7 @@ export function mount(root) {
     platform.checked = at.platform !== "no";
     told.textContent = `${count(shown.length, "line")}${lines.length >= LAST ? ` of the newest ${LAST}` : ""}`;
     const follows = list.element.scrollTop + list.element.clientHeight > list.element.scrollHeight - 40;
-    list.set(shown);
+    list.set(shown, true);
     list.choose(at.line || null, false);
     if (follows && !at.line) list.element.scrollTop = list.element.scrollHeight;
     drawSide(at.line && lines.find((log) => log.key === at.line));

@@ -18,6 +18,8 @@ const THEMES = { system: "light dark", light: "light", dark: "dark" };
 const SIGNS = { system: "◐", light: "☀", dark: "☾" };
 
 let [shown, view] = [null, null];
+// Where nothing is invoked, and no view was asked for, traces come first.
+const asked = new URLSearchParams(location.hash.slice(1)).has("view");
 
 function draw() {
   const at = place();
@@ -30,7 +32,7 @@ function draw() {
     [shown, view] = [at.view, MODULES[at.view].mount(root)];
     root.setAttribute("aria-label", NAMES[at.view]);
     drawViews(at.view);
-    document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
+    document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   }
   drawViews(at.view);
   view.update();
@@ -50,6 +52,7 @@ function drawViews(now) {
 function drawHead() {
   const { run } = data;
   if (!run) return;
+  if (!asked && !run.endpoint && !location.hash) return open({ view: "traces" });
   document.title = run.title ? `${run.title} · dd-lambda` : "dd-lambda";
   const verdict = byId("verdict");
   const missing = run.missing || [];

@@ -1,12 +1,15 @@
 // Metrics: one small chart for each name, one line for each function or set of tags.
 
-import { fresh, onChange } from "./data.js";
+import { data, fresh, onChange } from "./data.js";
 import { colours, finder, h, oncePerFrame } from "./dom.js";
+import { command, howToBegin, nothing, tell } from "./empty.js";
 import { item, matcher } from "./filter.js";
 import { go, place } from "./place.js";
 import { count, number } from "./units.js";
 
 const MOST_LINES = 8;
+const MOST_NAMED = 4;
+const FUNCTION = "functionname";
 const TONES = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5", "--s6", "--s7"];
 const Chart = () => window.uPlot;
 
@@ -15,8 +18,9 @@ export function mount(root) {
   const q = finder("Search names and tags: duration, cold_start:true", place().q || "", (text) => go({ q: text }, { replace: true }));
   const told = h("span.soft.hits", { role: "status" });
   const cards = h("div.cards");
-  const empty = h("p.empty", { hidden: true }, "No metric has arrived yet.");
-  const pane = h("section.middle.scroll", { "aria-label": "Metrics" }, h("div.tools", null, q, told), cards, empty);
+  const empty = nothing();
+  const none = h("p.none", { hidden: true }, "Nothing matches. Esc clears the search.");
+  const pane = h("section.middle.scroll", { "aria-label": "Metrics" }, h("div.tools", null, q, told), cards, none, empty);
   root.append(pane);
   const drawn = new Map();
   // A chart is made when it comes into sight.
@@ -25,7 +29,7 @@ export function mount(root) {
   async function updateNow() {
     const at = place();
     const metrics = await all().catch(() => []);
-    if (place().view !== "metrics") return;
+    if (place().view !== "metrics" || !data.run) return;
     const wanted = matcher(at.q);
     if (document.activeElement !== q) q.value = at.q || "";
     const names = new Map();
@@ -35,7 +39,13 @@ export function mount(root) {
       names.get(metric.name).push(metric);
     }
     told.textContent = count(names.size, "metric");
-    empty.hidden = metrics.length > 0;
+    tell(empty, metrics.length > 0, data.run.endpoint, () => [
+      "No metric has arrived yet",
+      "The extension makes aws.lambda.enhanced.* of every invocation. A metric of your own is a datagram to port 8125 inside the function, which any DogStatsD client sends, or with datadog-lambda-rs:",
+      command('datadog_lambda_rs::metric("orders.received", 1.0).tag("channel", "web").send();'),
+      ...howToBegin(data.run),
+    ]);
+    none.hidden = !metrics.length || names.size > 0;
     for (const [name, card] of drawn) {
       if (names.has(name)) continue;
       sight.unobserve(card.element);
@@ -71,10 +81,21 @@ function fieldsOf(metric) {
   return item({ name: metric.name, type: metric.type, ...tags, all: metric.tags.join(" ") });
 }
 
-/** By what the sets of tags of one metric differ, in few words. */
+const split = (tag) => (tag.includes(":") ? [tag.slice(0, tag.indexOf(":")), tag.slice(tag.indexOf(":") + 1)] : [tag, ""]);
+
+/** By what the sets of tags of one metric differ, in few words: as few tags as tell them apart, short ones first. */
 function labels(series) {
-  const shared = series[0].tags.filter((tag) => series.every((one) => one.tags.includes(tag)));
-  return series.map((one) => one.tags.filter((tag) => !shared.includes(tag)).map((tag) => tag.replace(/^functionname:/, "")).join(", ") || one.tags.find((tag) => tag.startsWith("functionname:"))?.slice(13) || "all");
+  const sets = series.map((one) => new Map(one.tags.map(split)));
+  const longest = (key) => Math.max(...sets.map((set) => set.get(key)?.length ?? 0));
+  const keys = [...new Set(sets.flatMap((set) => [...set.keys()]))].filter((key) => key !== FUNCTION).sort((a, b) => longest(a) - longest(b));
+  const name = (set, chosen) => chosen.filter((key) => set.has(key)).map((key) => (key === FUNCTION ? set.get(key) : `${key}:${set.get(key)}`)).join(", ");
+  const apart = (chosen) => new Set(sets.map((set) => name(set, chosen))).size;
+  let chosen = [FUNCTION];
+  for (const key of keys) {
+    if (apart(chosen) === series.length) break;
+    if (apart([...chosen, key]) > apart(chosen)) chosen = [...chosen, key];
+  }
+  return sets.map((set) => name(set, chosen) || "all");
 }
 
 const valueOf = (value) => (value.count === undefined ? value.value : value.avg);
@@ -85,10 +106,11 @@ class Card {
     this.figure = h("b.big");
     this.kind = h("span.soft");
     this.plot = h("div.plot", { role: "img" });
+    this.legend = h("div.mlegend");
     this.rows = h("tbody");
     const heads = ["", "values", "min", "average", "p95", "max"].map((head, index) => h(index ? "th.num" : "th", { scope: "col" }, head));
     const table = h("table", null, h("thead", null, h("tr", null, heads)), this.rows);
-    this.element = h("article.card.metric", { "aria-label": name }, h("h3", null, name.split(/(?<=[._])/).flatMap((part) => [part, h("wbr")])), h("div.mhead", null, this.figure, this.kind), this.plot, h("details", null, h("summary", null, "figures and tags"), h("div.wide", { tabindex: 0, role: "region", "aria-label": `Figures of ${name}` }, table)));
+    this.element = h("article.card.metric", { "aria-label": name }, h("h3", { title: name }, h("span.soft.cut", null, name.slice(0, name.lastIndexOf(".") + 1)), h("span.cut", null, name.slice(name.lastIndexOf(".") + 1))), h("div.mhead", null, this.figure, this.kind), this.plot, this.legend, h("details", null, h("summary", null, "figures and tags"), h("div.wide", { tabindex: 0, role: "region", "aria-label": `Figures of ${name}` }, table)));
     this.element.paint = () => this.paint();
   }
 
@@ -102,7 +124,9 @@ class Card {
     const sum = (of) => series.reduce((total, one, index) => total + of(one, index), 0);
     const values = type === "count" ? sum((one) => one.total.value) : type === "gauge" ? series.at(-1).total.value : sum((one, index) => one.total.avg * counts[index]) / Math.max(sum((_, index) => counts[index]), 1);
     this.figure.textContent = number(values);
-    this.kind.textContent = `${type === "count" ? "sum" : type === "gauge" ? "last value" : "average"} · ${count(points, "point")} · ${count(series.length, "set")} of tags`;
+    const of = type === "count" ? `sum of ${count(points, "point")}` : type === "gauge" ? `last of ${count(points, "point")}` : `average of ${count(sum((_, index) => counts[index]), "value")}`;
+    this.kind.textContent = series.length > 1 ? `${of} · ${count(series.length, "set")} of tags` : of;
+    this.point(null);
     this.plot.setAttribute("aria-label", `${this.name} over time: ${this.names.slice(0, MOST_LINES).map((name, index) => `${name} ${number(valueOf(series[index].total))}`).join("; ")}`);
     const figure = (value) => h("td.num", null, number(value));
     this.rows.replaceChildren(...series.map((one, index) => {
@@ -110,6 +134,14 @@ class Card {
       return h("tr", null, h("td", null, h(`i.chip.c${index % TONES.length}`), ` ${this.names[index]}`, h("div.chips", null, one.tags.map((tag) => h("span.tag", null, tag)))), figure(all.count), figure(all.min), figure(all.avg), figure(all.p95), figure(all.max));
     }));
     if (this.chart) this.paint();
+  }
+
+  /** What the lines are, with their values at a time, or with those of the whole. */
+  point(index) {
+    const shown = this.series.slice(0, MOST_NAMED);
+    const value = (one, at) => (index === null || index === undefined ? valueOf(one.total) : this.chart.data[at + 1]?.[index]);
+    const more = this.series.length - shown.length;
+    this.legend.replaceChildren(...shown.map((one, at) => h("span", { title: this.names[at] }, h(`i.chip.c${at}`), h("span.cut", null, this.names[at]), h("b", null, number(value(one, at))))), more > 0 ? h("span.soft", null, `and ${more} more`) : "");
   }
 
   paint() {
@@ -140,6 +172,7 @@ class Card {
     const line = (_, index) => ({ label: this.names[index], stroke: tones[index % 8], width: 1.5, spanGaps: true, points: { show: true, size: 5, fill: tones[index % 8] } });
     this.chart = new (Chart())({
       ...this.size(), legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } }, padding: [8, 26, 0, 0],
+      hooks: { setCursor: [(chart) => this.chart === chart && this.point(chart.cursor.idx)] },
       scales: { y: { range: (_, low, high) => (low === high ? [Math.min(0, low), high || 1] : [Math.min(0, low), high * 1.05]) } },
       axes: [{ ...axis, size: 22, space: 64, values: (_, all) => all.map((one) => new Date(one * 1000).toISOString().slice(11, 19)) }, { ...axis, size: 46, space: 26, values: (_, all) => all.map((one) => short(one)) }],
       series: [{}, ...values.slice(1).map(line)],

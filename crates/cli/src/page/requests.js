@@ -1,7 +1,8 @@
 // Requests as they came in, and what is in their bodies: decoded, and byte by byte.
 
-import { ask, fresh, onChange } from "./data.js";
+import { ask, data, fresh, onChange } from "./data.js";
 import { finder, h, oncePerFrame, pairs } from "./dom.js";
+import { howToBegin, nothing, tell } from "./empty.js";
 import { item, matcher } from "./filter.js";
 import { List } from "./list.js";
 import { go, place } from "./place.js";
@@ -22,19 +23,27 @@ export function mount(root) {
   });
   const head = h("div.rhead", { "aria-hidden": true }, ["#", "Time", "Request", "Items", "Sent", "Unpacked", "Answer"].map((name) => h("span", null, name)));
   const side = h("section.side.wideside", { "aria-label": "Request", tabindex: -1, hidden: true });
-  root.append(h("section.middle", { "aria-label": "Requests" }, h("div.tools", null, q, h("label", null, failed, "only what failed"), told), h("div.card.grow.stage", null, head, list.element)), side);
+  const empty = nothing();
+  const table = h("div.card.grow.stage", null, head, list.element);
+  root.append(h("section.middle", { "aria-label": "Requests" }, h("div.tools", null, q, h("label", null, failed, "only what failed"), told), table, empty), side);
   let drawn = null;
 
   async function updateNow() {
     const at = place();
     const requests = await all().catch(() => []);
-    if (place().view !== "requests") return;
+    if (place().view !== "requests" || !data.run) return;
+    tell(empty, requests.length > 0, data.run.endpoint, () => [
+      "Nobody has sent anything yet",
+      "Every request to the local Datadog is listed here, taken or refused and why, with its body decoded and byte by byte.",
+      ...howToBegin(data.run),
+    ]);
+    table.hidden = !requests.length;
     const wanted = matcher(at.q);
     const shown = requests.filter((one) => (!at.failed || one.error) && (!wanted || wanted(fieldsOf(one)))).reverse();
     if (document.activeElement !== q) q.value = at.q || "";
     failed.checked = Boolean(at.failed);
     told.textContent = count(shown.length, "request");
-    list.set(shown);
+    list.set(shown, true);
     list.choose(at.n || null, false);
     const key = `${at.n} ${at.raw}`;
     if (drawn !== key) {
@@ -76,7 +85,7 @@ async function drawSide(side, number, raw, wanted) {
   side.replaceChildren(
     h("div.sidehead", null, h("h2", null, `Request #${request.number}`), close), h("p.sub", null, h("code", null, `${request.method} ${request.path}${request.query ? `?${request.query}` : ""}`)),
     request.error ? h("div.alarm", null, h("p", null, request.error)) : "",
-    h("div.tools", null, h("div.modes", { role: "group", "aria-label": "Show the body" }, mode("Decoded", null), mode("Raw", "yes")), h("a.tool", { href: `/local/requests/${request.number}/body`, download: `request-${request.number}.bin` }, "↓ body")),
+    h("div.tools.over", null, h("div.modes", { role: "group", "aria-label": "Show the body" }, mode("Decoded", null), mode("Raw", "yes")), h("a.tool", { href: `/local/requests/${request.number}/body`, download: `request-${request.number}.bin` }, "↓ body")),
     shown, h("h3", null, "Headers"), pairs(request.headers));
   if (!body) return shown.replaceChildren(h("p.soft", null, "Its body is not held."));
   if (raw) shown.replaceChildren(await rawBody(request.number));
@@ -86,10 +95,10 @@ async function drawSide(side, number, raw, wanted) {
 }
 
 /** A value as lines that open; what is inside is made when it is opened. */
-function tree(key, value, depth) {
+export function tree(key, value, depth) {
   const name = key === null ? null : h("span.jkey", null, `${key}: `);
   if (value === null || typeof value !== "object") {
-    return h("div.jline", null, name, h(`span.j${value === null ? "null" : typeof value}`, null, typeof value === "string" ? value : String(value)));
+    return h("div.jline", null, name, h(`span.j${value === null ? "null" : typeof value}`, null, value === "" ? '""' : String(value)));
   }
   const list = Array.isArray(value);
   const entries = list ? value.map((one, index) => [index, one]) : Object.entries(value);

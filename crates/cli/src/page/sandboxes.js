@@ -3,6 +3,7 @@
 
 import { ask, data, onChange } from "./data.js";
 import { at as put, h, oncePerFrame } from "./dom.js";
+import { command, howToInvoke, nothing, tell } from "./empty.js";
 import { List } from "./list.js";
 import { go, link, place } from "./place.js";
 import { clockOf, count, duration, millis, ticks } from "./units.js";
@@ -16,12 +17,16 @@ export function mount(root) {
     pick: (one) => go({ id: one.id, cycle: null }, { replace: true }), open: (one) => go({ id: one.id, cycle: null }),
   });
   const head = h("div.head");
-  const legend = h("div.legend", { "aria-label": "Colours" }, [["init", "initialises"], ["work", "works on the invocation"], ["flush", "goes on after the function is done"], ["shutdown", "shuts down"], ["wait", "waits for the others"], ["billed", "billed"]].map(([kind, text]) => h("span", null, h(`i.k-${kind}`), text)));
+  const legend = h("div.legend", { "aria-label": "Colours" }, [["init", "initialises"], ["work", "works on the invocation"], ["flush", "goes on after the function is done"], ["shutdown", "shuts down"], ["wait", "waits for the others"], ["frozen", "frozen"], ["billed", "billed"]].map(([kind, text]) => h("span", null, h(`i.k-${kind}`), text)));
   const cycles = h("div.cycles");
-  const empty = h("p.empty", { hidden: true }, "No sandbox has been started.");
-  const middle = h("section.middle.scroll", { "aria-label": "Timeline of the sandbox", tabindex: 0 }, head, legend, cycles);
-  root.append(h("aside", { "aria-label": "Sandboxes" }, h("h2", null, "Sandboxes"), list.element), middle, empty);
+  const empty = nothing();
+  const life = h("div.life", { "aria-hidden": true });
+  const middle = h("section.middle.scroll", { "aria-label": "Timeline of the sandbox", tabindex: 0 }, head, life, legend, cycles);
+  const aside = h("aside", { "aria-label": "Sandboxes" }, h("h2", null, "Sandboxes"), list.element);
+  root.append(aside, middle, empty);
   let [all, drawn, shown] = [[], null, null];
+  // What is drawn of each cycle: it stays as it is, opened parts included, while nothing of it changes.
+  let cards = new Map();
 
   async function updateNow() {
     const wanted = data.runs;
@@ -34,7 +39,12 @@ export function mount(root) {
     list.set([...all].reverse());
     const id = at.id || all.at(-1)?.id;
     list.choose(id, false);
-    empty.hidden = all.length > 0;
+    if (data.run) tell(empty, all.length > 0, data.run.endpoint, () => [
+      "No sandbox has been started yet",
+      "Lambda starts one for the first invocation, freezes it between invocations, and ends it when nothing comes for long. Here you will see how long each part took, who was waiting for whom, and what of it is billed.",
+      ...(data.run.functions.length ? howToInvoke(data.run) : ["There is no local Lambda here. This starts one:", command("dd-lambda dev --function orders=target/debug/orders")]),
+    ]);
+    aside.hidden = !all.length;
     middle.hidden = !id;
     if (!id) return void (root.dataset.painted = "sandboxes");
     const one = await ask(`/local/sandboxes/${encodeURIComponent(id)}`).catch(() => null);
@@ -45,7 +55,16 @@ export function mount(root) {
       return head.replaceChildren(h("h2", null, "This sandbox is not remembered"));
     }
     head.replaceChildren(h("h2", null, one.function), h(`span.tag.${one.state}`, null, one.state), h("span.soft", null, count(one.invocations, "invocation")), h("span.soft", null, `began ${clockOf(one.start_ns)}`), h("code.soft.cut", { title: "the environment's id" }, one.id));
-    cycles.replaceChildren(...(one.forgotten ? [h("p.soft", null, `${count(one.forgotten, "older cycle")} not shown`)] : []), ...one.cycles.flatMap((cycle) => [cycleCard(one, cycle, at.cycle), freeze(one, cycle)]).filter(Boolean));
+    drawLife(life, one, (index) => cards.get(`${id} ${one.forgotten + index}`)?.nodes[0].scrollIntoView({ block: "center" }));
+    const wide = cycles.clientWidth > 520;
+    const before = cards;
+    cards = new Map(one.cycles.map((cycle, index) => {
+      const [key, next] = [`${id} ${one.forgotten + index}`, one.cycles[index + 1]];
+      const sign = JSON.stringify([cycle, next?.kind, next?.init_ms, next?.duration_ms, next?.to, at.cycle === cycle.request_id, wide, cycle.to === null && one.last, cycle.thawed === null && one.state]);
+      const kept = before.get(key);
+      return [key, kept?.sign === sign ? kept : { sign, nodes: [cycleCard(one, cycle, at.cycle, wide), freeze(one, cycle)].filter(Boolean) }];
+    }));
+    cycles.replaceChildren(...(one.forgotten ? [h("p.soft", null, `${count(one.forgotten, "older cycle")} not shown`)] : []), ...[...cards.values()].flatMap((card) => card.nodes));
     if (at.cycle && shown !== `${id} ${at.cycle}`) cycles.querySelector(".cycle.chosen")?.scrollIntoView({ block: "center" });
     shown = `${id} ${at.cycle}`;
     root.dataset.painted = `sandboxes ${one.cycles.length}`;
@@ -77,7 +96,37 @@ function split(lane, cycle) {
   });
 }
 
-function cycleCard(one, cycle, wanted) {
+/**
+ * All of its life on one line. Long freezes are drawn shorter than they were: otherwise nothing else could be seen.
+ */
+function drawLife(life, one, show) {
+  const end = (cycle) => cycle.to ?? one.last;
+  const parts = one.cycles.flatMap((cycle, index) => {
+    const done = cycle.kind === "invoke" ? Math.min(Math.max(cycle.runtime_done ?? end(cycle), cycle.from), end(cycle)) : end(cycle);
+    const kind = cycle.kind === "invoke" ? "work" : cycle.kind === "shutdown" ? "shutdown" : "init";
+    const after = cycle.frozen ? (cycle.thawed ?? one.last) - end(cycle) : 0;
+    return [
+      { index, kind, length: done - cycle.from, text: `${KINDS[cycle.kind]} ${cycle.request_id || ""}` },
+      { index, kind: "flush", length: end(cycle) - done, text: "goes on after the function is done" },
+      { index, kind: "frozen", length: after, text: "frozen" },
+    ].filter((part) => part.length > 0);
+  });
+  const awake = parts.filter((part) => part.kind !== "frozen").reduce((sum, part) => sum + part.length, 0);
+  const most = awake / Math.max(parts.filter((part) => part.kind === "frozen").length, 1);
+  const shown = (part) => (part.kind === "frozen" ? Math.min(part.length, most) : part.length);
+  const whole = Math.max(parts.reduce((sum, part) => sum + shown(part), 0), 1);
+  let from = 0;
+  const bars = parts.map((part) => {
+    const cut = shown(part) < part.length;
+    const bar = put(h(`span.bar.k-${part.kind}${cut ? ".cut" : ""}`, { title: `${part.text}, ${duration(part.length)}${cut ? ", drawn shorter" : ""}`, onclick: () => show(part.index) }), from / whole, shown(part) / whole);
+    from += shown(part);
+    return bar;
+  });
+  life.hidden = parts.length < 2;
+  life.replaceChildren(h("div.track", null, bars));
+}
+
+function cycleCard(one, cycle, wanted, wide) {
   const end = cycle.to ?? one.last;
   const length = Math.max(end - cycle.from, 1);
   const share = (ns) => Math.min(Math.max((ns - cycle.from) / length, 0), 1);
@@ -87,7 +136,7 @@ function cycleCard(one, cycle, wanted) {
     const track = h("div.track");
     const bars = split(lane, cycle);
     const busy = bars.at(-1)?.to ?? end;
-    if (bars.length && cycle.kind !== "shutdown" && busy < end) track.append(bar("wait", busy, end, `${lane.process} waits ${duration(end - busy)} for the others`));
+    if (bars.length && cycle.kind !== "shutdown" && busy < end && !hasEnded(cycle, lane)) track.append(bar("wait", busy, end, `${lane.process} waits ${duration(end - busy)} for the others`));
     for (const each of bars) track.append(bar(each.what, each.from, each.to ?? end, `${lane.process} ${WORDS[each.what]} for ${duration((each.to ?? end) - each.from)}`));
     for (const mark of cycle.marks) if (mark.process === lane.process) track.append(put(h("i.mark", { title: `+${duration(mark.at - cycle.from)} ${mark.text}` }), share(mark.at)));
     return h("div.lane", null, h("span.cut", { title: lane.process }, lane.process), track, h("span.num.soft", null, bars.length ? duration(bars.reduce((sum, each) => sum + (each.to ?? end) - each.from, 0)) : ""));
@@ -99,7 +148,7 @@ function cycleCard(one, cycle, wanted) {
   if (billed) platform.append(bar("billed", billed.from, billed.from + billed.ms * 1e6, `billed: ${millis(billed.ms)}`));
   rows.push(h("div.lane", null, h("span.cut", null, "billed"), platform, h("span.num.soft", null, billed ? millis(billed.ms) : "")));
   const axis = h("div.track.axis", { "aria-hidden": true });
-  for (const tick of ticks(0, length, 5)) if (tick / length < 0.95) axis.append(put(h("span", null, duration(tick)), tick / length));
+  for (const tick of ticks(0, length, wide ? 5 : 2)) if (tick / length < 0.95) axis.append(put(h("span", null, duration(tick)), tick / length));
   const chosen = wanted && cycle.request_id === wanted;
   const title = [h("b", null, KINDS[cycle.kind]), cycle.request_id ? h("a", { href: link({ view: "invocations", id: cycle.request_id }) }, h("code.cut", null, cycle.request_id)) : null];
   const status = cycle.status && cycle.kind !== "shutdown" ? h(`span.tag.${cycle.status}`, null, cycle.status) : null;
@@ -109,28 +158,42 @@ function cycleCard(one, cycle, wanted) {
     cycle.marks.length ? h("details", null, h("summary", null, count(cycle.marks.length, "event")), h("ul.marks", null, cycle.marks.map((mark) => h("li", null, h("time", null, `+${duration(mark.at - cycle.from)}`), ` ${mark.process || "Lambda"}: ${mark.text}`)))) : null);
 }
 
-/** The initialisation is billed with the first invocation. */
+/** A process that is no more waits for nobody. */
+const hasEnded = (cycle, lane) => cycle.marks.some((mark) => mark.process === lane.process && mark.text.startsWith("ended"));
+
+/**
+ * The first initialisation is billed beside the first invocation; one that was made again, as a part of the duration
+ * of the next.
+ */
 function billedOf(one, cycle) {
-  if (cycle.kind === "invoke" && cycle.billed_ms !== null) return { from: cycle.started ?? cycle.from, ms: cycle.duration_ms };
+  const end = (of) => of.to ?? one.last;
+  if (cycle.kind === "invoke" && cycle.billed_ms !== null) {
+    const from = Math.max(Math.min(cycle.started ?? cycle.from, end(cycle) - cycle.duration_ms * 1e6), cycle.from);
+    return { from, ms: Math.min(cycle.duration_ms, (end(cycle) - from) / 1e6) };
+  }
   if (cycle.kind !== "init") return null;
-  const first = one.cycles.find((other) => other.kind === "invoke" && other.from >= cycle.from);
-  return first?.init_ms ? { from: cycle.from, ms: first.init_ms } : null;
+  const after = one.cycles.slice(one.cycles.indexOf(cycle) + 1).find((other) => other.kind === "invoke" || other.kind === "init");
+  const next = after?.kind === "invoke" ? after : null;
+  if (next?.init_ms) return { from: cycle.from, ms: next.init_ms };
+  const rest = Math.min((next?.duration_ms ?? 0) * 1e6 - (next ? end(next) - next.from : 0), end(cycle) - cycle.from);
+  return rest > 1e6 ? { from: end(cycle) - rest, ms: rest / 1e6 } : null;
 }
 
 /** Who was waiting for whom, in words: what the picture shows. */
 function story(one, cycle, end) {
-  const ends = cycle.lanes.filter((lane) => lane.bars.length).map((lane) => ({ name: lane.extension ? lane.process : "the function", extension: lane.extension, to: lane.bars.at(-1).to }));
+  const ends = cycle.lanes.filter((lane) => lane.bars.length).map((lane) => ({ name: lane.extension ? lane.process : "the function", extension: lane.extension, to: lane.bars.at(-1).to, gone: hasEnded(cycle, lane) }));
   const since = (ns) => duration(ns - cycle.from);
   if (!ends.length) return "";
   const late = ends.reduce((a, b) => ((a.to ?? Infinity) >= (b.to ?? Infinity) ? a : b));
-  const others = ends.filter((other) => other !== late && other.to !== null && end - other.to > 1e5).map((other) => `${other.name} waited ${duration((late.to ?? end) - other.to)}`);
+  const others = ends.filter((other) => other !== late && other.to !== null && !other.gone && end - other.to > 1e5).map((other) => `${other.name} waited ${duration((late.to ?? end) - other.to)}`);
   if (cycle.kind === "shutdown") return sentence(`the end took ${since(end)}; ${late.name} was the last to go.`);
   if (late.to === null && cycle.to === null) return sentence(`${late.name} is still at work.`);
   const waited = others.length ? ` ${sentence(others.join(", "))} for it.` : "";
+  if (cycle.kind === "init" && cycle.status && cycle.status !== "success") return sentence(`it failed after ${since(late.to ?? end)}: ${cycle.error_type || cycle.status}.`);
   if (cycle.kind !== "invoke") return `Ready after ${since(late.to ?? end)}: ${late.name} was the last.${waited}`;
   const answered = cycle.answered === null ? "" : `The caller had its answer after ${since(cycle.answered)}. `;
   if (!late.extension || cycle.runtime_done === null) return `${answered}${sentence(late.name)} was the last to be done, after ${since(late.to ?? end)}.${waited}`;
   return `${answered}The function was done after ${since(cycle.runtime_done)}; ${late.name} went on for ${duration((late.to ?? end) - cycle.runtime_done)}, and Lambda could not freeze before.${waited}`;
 }
 
-const sentence = (text) => text.replace(/^the /, "The ");
+const sentence = (text) => text.replace(/^(the|it) /, (word) => word[0].toUpperCase() + word.slice(1));

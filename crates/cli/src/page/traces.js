@@ -2,6 +2,7 @@
 
 import { ask, data, nameOf, onChange, sameTrace, summaryOf, trace as load } from "./data.js";
 import { finder, h, oncePerFrame } from "./dom.js";
+import { howToBegin, nothing, tell } from "./empty.js";
 import { item, matcher } from "./filter.js";
 import { Flame } from "./flame.js";
 import { firstSpan, layout } from "./layout.js";
@@ -52,8 +53,9 @@ class Traces {
     this.middle = h("section.middle", { "aria-label": "Trace" }, this.head, h("div.tools", null, this.modes, this.inside, this.hits, this.whole, this.legend), this.stage, this.under);
     this.side = h("section.side", { "aria-label": "Span", tabindex: -1 });
     this.aside = h("aside", { "aria-label": "Traces" }, h("div.tools", null, this.find), this.list.element);
-    this.empty = h("p.empty", { hidden: true }, "No trace has arrived yet.");
+    this.empty = nothing();
     root.append(this.aside, this.middle, this.side, this.empty);
+    this.middle.hidden = this.side.hidden = true;
     this.update = oncePerFrame(() => this.updateNow());
     this.lines = [];
   }
@@ -72,15 +74,23 @@ class Traces {
   }
 
   async updateNow() {
-    if (!data.overview) return;
+    if (!data.overview || !data.run) return;
     const { q, span } = place();
     const wanted = matcher(q);
     const all = data.overview.traces.filter((one) => !wanted || wanted(traceItem(one))).sort((a, b) => b.start_ns - a.start_ns);
     const id = this.chosen();
     if (this.find.value !== (q || "") && document.activeElement !== this.find) this.find.value = q || "";
-    this.list.set(all);
+    this.list.set(all, Boolean(wanted));
     if (this.list.chosen !== id) this.list.choose(id, true);
-    this.empty.hidden = data.overview.traces.length > 0;
+    const some = data.overview.traces.length > 0;
+    tell(this.empty, some, data.run.endpoint, () => [
+      "No trace has arrived yet",
+      data.run.functions.length
+        ? "A trace comes when an invocation is over, if the function is traced: by datadog-lambda-rs, or by Datadog's library for its language."
+        : "Traces come from the tracing libraries of functions, over their agent.",
+      ...howToBegin(data.run),
+    ]);
+    this.aside.hidden = !some;
     this.middle.hidden = this.side.hidden = !id;
     this.aside.parentElement.classList.toggle("one", Boolean(place().trace));
     this.side.classList.toggle("asked", Boolean(span));
@@ -115,8 +125,11 @@ class Traces {
     if (this.inside.value !== (inside || "") && document.activeElement !== this.inside) this.inside.value = inside || "";
     const shown = flaming ? this.flame : this.fall;
     if (this.stage.firstChild !== shown.element) this.stage.replaceChildren(shown.element);
-    if (renewed) this.loadLogs(trace);
+    const logs = `${trace.trace_id} ${data.overview.counts.logs}`;
+    if (renewed || this.logsOf !== logs) this.loadLogs(trace);
+    this.logsOf = logs;
     shown.show(ready, { range: this.range, found: this.found, marks: this.marks });
+    this.stage.style.flexBasis = `${shown.wish()}px`;
     const moved = this.drawn !== this.span.span_id || renewed || this.shown !== shown;
     shown.choose(index, moved);
     if (moved) this.drawSide();
@@ -131,12 +144,18 @@ class Traces {
   }
 
   drawSide() {
-    this.drawn = this.span.span_id;
+    const { trace } = this.ready;
     this.side.hidden = false;
-    const own = this.lines.filter((log) => log.span_id === this.span.span_id && sameTrace(log.trace_id, this.ready.trace.trace_id));
+    const own = this.lines.filter((log) => log.span_id === this.span.span_id && sameTrace(log.trace_id, trace.trace_id));
+    // Whoever reads in it is not disturbed by what it does not concern.
+    const state = [trace.trace_id, this.span.span_id, trace.spans.length, own.length].join();
+    const top = this.drawn === this.span.span_id ? this.side.scrollTop : 0;
+    this.drawn = this.span.span_id;
+    if (this.state === state) return this.logs.drawNow();
+    this.state = state;
     const close = () => go({ span: null }, { replace: true });
-    this.side.replaceChildren(...spanSide(this.ready.trace, this.span, own, close));
-    this.side.scrollTop = 0;
+    this.side.replaceChildren(...spanSide(trace, this.span, own, close));
+    this.side.scrollTop = top;
     this.logs.drawNow();
   }
 

@@ -2,6 +2,7 @@
 
 export function duration(ns) {
   if (!Number.isFinite(ns)) return "–";
+  if (ns === 0) return "0";
   if (ns < 1e3) return `${Math.round(ns)} ns`;
   if (ns < 1e6) return `${Math.round(ns / 1e3)} µs`;
   if (ns < 1e9) return `${(ns / 1e6).toFixed(ns < 1e7 ? 2 : 1)} ms`;

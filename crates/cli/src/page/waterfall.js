@@ -42,6 +42,11 @@ export class Waterfall {
     this.list.choose(this.ready.spans[index]?.span_id, show);
   }
 
+  /** How high it would like to be. */
+  wish() {
+    return 30 + this.ready.spans.length * this.list.height();
+  }
+
   visible() {
     const { spans, below } = this.ready;
     const all = [];
@@ -80,10 +85,14 @@ export class Waterfall {
   drawRuler() {
     const [from, to] = this.range;
     const axis = h("div.ticks");
+    const lines = [];
     for (const tick of ticks(from, to, 5)) {
       const share = (tick - from) / (to - from);
-      if (share < 0.94) axis.append(at(h("span", null, tick ? duration(tick) : "0"), share));
+      if (share < 0.94) axis.append(at(h("span", null, duration(tick)), share));
+      const place = `${(share * 100).toFixed(3)}%`;
+      if (share > 0) lines.push(`transparent ${place}, var(--grid-line) ${place}, var(--grid-line) calc(${place} + 1px), transparent calc(${place} + 1px)`);
     }
+    this.list.element.style.setProperty("--grid", lines.length ? `linear-gradient(to right, ${lines.join(", ")})` : "none");
     this.ruler.replaceChildren(h("span", null, "Span"), axis, h("span"));
   }
 
@@ -120,7 +129,7 @@ export class Waterfall {
     const dim = this.found && !this.found.has(index) ? ".dim" : "";
     const row = h(`div.span${dim}`, { "aria-level": span.depth + 1, "aria-label": `${span.name} ${what}, ${span.service}, ${duration(span.duration_ns)}${span.error ? ", error" : ""}`, title: `${span.service}: ${span.name} ${what}` },
       h("span.label", null, h("span.rails", null, this.rails(index)), twisty, h(`span.chip.${tone}`),
-        h(`b.cut${span.error ? ".bad" : ""}`, null, span.name, span.error ? " ✗" : ""), missing, hidden, h("span.what.cut", null, what)),
+        h(`b.cut${span.error ? ".bad" : ""}`, null, span.name), span.error ? h("span.bad", { "aria-hidden": true }, "✗") : null, missing, hidden, h("span.what.cut", null, what)),
       lane, h("span.length.num", null, duration(span.duration_ns)));
     if (below[index]) row.setAttribute("aria-expanded", !this.closed.has(index));
     if (parent[index] < 0 && index > 0) row.classList.add("top");

@@ -4,16 +4,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One browser with one page. Dropping it ends it.
 #[derive(Debug)]
@@ -221,6 +223,22 @@ impl Chromium {
             "Input.dispatchKeyEvent",
             json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code }),
         );
+    }
+
+    /// Writes what is seen as `target/screenshots/{name}.png`.
+    pub(crate) fn picture(&mut self, name: &str) -> PathBuf {
+        // What was changed last is on the screen after the next frame.
+        self.eval(
+            "document.fonts.ready.then(() => new Promise((seen) => \
+             requestAnimationFrame(() => requestAnimationFrame(() => seen(true)))))",
+        );
+        let taken = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let picture = STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(format!("{name}.png"));
+        std::fs::write(&file, picture).unwrap();
+        file
     }
 
     pub(crate) fn write(&mut self, words: &str) {

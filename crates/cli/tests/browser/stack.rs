@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ impl Stack {
         let mut process = Command::new(env!("CARGO_BIN_EXE_dd-lambda"))
             .args(arguments)
             .env("NO_COLOR", "1")
+            // It keeps what is invoked where it runs.
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -67,11 +70,37 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// An answer of the page's own API.
+    pub(crate) fn ask(&self, path: &str) -> serde_json::Value {
+        let address = self.page.strip_prefix("http://").unwrap().trim_end_matches('/');
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /{path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 "), "{path}: {head}");
+        serde_json::from_str(body).unwrap_or_else(|why| panic!("{path}: {why}: {body}"))
+    }
+}
+
 impl Drop for Stack {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The program of an example, built with the extension, which lies beside it and beside dd-lambda. The same packages
+/// as the demo builds: with others, cargo would build what they share anew.
+pub(crate) fn program(example: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", "extension", "-p", "orders-api", "-p", "orders-worker"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_dd-lambda")).with_file_name(example)
 }
 
 /// Sends a batch as an agent does.

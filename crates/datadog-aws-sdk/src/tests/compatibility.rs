@@ -5,42 +5,83 @@ use std::path::Path;
 
 use crate::inject::INJECTIONS;
 
-/// A test on real parts, and what it proves: the operation, who reads it and as what.
-const TESTS: &[(&str, &str, &str)] = &[
-    ("SQS SendMessage", "sqs_send_message", "boto3 receives it; a function's event"),
-    ("SQS SendMessageBatch", "sqs_send_message_batch", "boto3 receives all ten; a function's event of each"),
+/// A test on real parts: the operation, the way to those who read it, who those are, and the test.
+const TESTS: &[(&str, &str, Readers, &str)] = &[
+    ("SQS SendMessage", "boto3 receives it", Readers::All, "sqs_send_message"),
+    ("SQS SendMessageBatch", "boto3 receives all ten", Readers::All, "sqs_send_message_batch"),
     (
         "SQS ReceiveMessage",
+        "the SDK receives it in a service: links of the poll, the parent of the work",
+        Readers::Service,
         "sqs_receive_message",
-        "the SDK receives it: links of the poll, the parent of the work",
     ),
-    ("SNS Publish", "sns_publish", "SNS to a function; SNS to SQS to a function"),
-    ("SNS Publish", "sns_publish_raw", "SNS to SQS to a function, raw delivery"),
-    ("SNS PublishBatch", "sns_publish_batch", "SNS to a function, of each entry"),
+    ("SNS Publish", "SNS to a function; SNS to SQS to a function", Readers::All, "sns_publish"),
+    ("SNS Publish", "SNS to SQS to a function, raw delivery", Readers::All, "sns_publish_raw"),
+    ("SNS PublishBatch", "SNS to a function, of each entry", Readers::All, "sns_publish_batch"),
     (
         "EventBridge PutEvents",
-        "eventbridge_put_events",
         "EventBridge to a function; EventBridge to SQS to a function",
+        Readers::All,
+        "eventbridge_put_events",
     ),
-    ("Kinesis PutRecord", "kinesis_put_record", "boto3 reads the stream; a function's event"),
-    ("Kinesis PutRecords", "kinesis_put_records", "boto3 reads the stream; a function's event of each"),
-    ("Lambda Invoke", "lambda_invoke", "AWS's runtime client's context of a function"),
+    ("Kinesis PutRecord", "boto3 reads the stream", Readers::All, "kinesis_put_record"),
+    ("Kinesis PutRecords", "boto3 reads the stream", Readers::All, "kinesis_put_records"),
+    ("Lambda Invoke", "the client context", Readers::All, "lambda_invoke"),
     (
         "Lambda InvokeWithResponseStream",
+        "the client context",
+        Readers::All,
         "lambda_invoke_with_response_stream",
-        "AWS's runtime client's context of a function",
     ),
     (
         "SFN StartExecution",
-        "step_functions_start_execution",
         "the context object of a task: `Execution.Input`",
+        Readers::All,
+        "step_functions_start_execution",
     ),
-    ("SFN StartExecution", "step_functions_named_executions_stay", "started twice, it is the same execution"),
+    (
+        "SFN StartExecution",
+        "a named one is started twice: it is the same execution",
+        Readers::None,
+        "step_functions_named_executions_stay",
+    ),
     (
         "SFN StartSyncExecution",
-        "step_functions_start_sync_execution",
         "the context object of a task: `Execution.Input`",
+        Readers::All,
+        "step_functions_start_sync_execution",
     ),
+];
+
+/// Who continues the trace in a test.
+#[derive(Clone, Copy, PartialEq)]
+enum Readers {
+    /// Functions with our library and with Datadog's for Python, and the extension for a function without either.
+    All,
+    /// A service with this crate.
+    Service,
+    /// Nothing is told.
+    None,
+}
+
+impl Readers {
+    fn cells(self) -> &'static str {
+        match self {
+            Self::All => "yes | yes | yes",
+            Self::Service => "yes | - | -",
+            Self::None => "- | - | -",
+        }
+    }
+}
+
+/// Pairs of a Rust and a Python function, with their way and the test that runs them.
+const PAIRS: &[(&str, &str, &str)] = &[
+    ("SQS-Lambda", "Python, SQS, Rust", "sqs_lambda_here"),
+    ("Rust-SQS-Producer", "Rust, SQS, Python", "rust_sqs_producer_here"),
+    ("SNS-Lambda", "Python, SNS, Rust", "sns_lambda_here"),
+    ("Rust-SNS-Producer", "Rust, SNS, Python", "rust_sns_producer_here"),
+    ("EventBridge-Lambda", "Python, EventBridge, Rust", "eventbridge_lambda_here"),
+    ("Rust-EventBridge-Producer", "Rust, EventBridge, Python", "rust_eventbridge_producer_here"),
 ];
 
 /// Writes that are linked to: the operation, where the other side reads it, who agrees, and the test.
@@ -68,16 +109,19 @@ const HEAD: &str = "# Compatibility of the AWS SDK interceptor
 <!-- Made by crates/datadog-aws-sdk/src/tests/compatibility.rs from the code. To change it, change that, and run
      UPDATE_DOCS=1 cargo test -p datadog-aws-sdk --lib -->
 
-Each row is a test in `crates/aws-sdk-checks` that runs with `cargo xtask test --only real`: the AWS SDK for Rust with the
-interceptor sends to moto's AWS API server; boto3 reads what arrived. Of that the event is made that Lambda would make,
-and read by `trigger`, which the library and the extension use, and by Datadog's library for Python. Both have to find
-the ids of the call's span. moto neither runs functions without Docker nor express workflows: those two calls go to a
-listener, and what it got is read in the same way.
+What to do for it is in [aws-sdk.md](aws-sdk.md); what functions are told by events is in [compatibility.md](compatibility.md).
+
+Each row is a test in `crates/aws-sdk-checks` that runs with `cargo xtask test --only 'real parts'`: the AWS SDK for Rust
+with the interceptor sends to moto's AWS API server; boto3 reads what arrived. Of that the event is made that Lambda would
+make. It is given to three functions in the local Lambda, each beside the extension: one with `datadog-lambda-rs`, one with
+Datadog's library for Python, and one for which the extension makes the span of the invocation. In the local Datadog all
+three spans have to be in the caller's trace, below the call's span. moto neither runs functions without Docker nor
+express workflows: those calls go to a listener, and what it got goes the same way.
 
 ## What calls tell
 
-| Operation | Where | Read by Rust and Python as | Test |
-|---|---|---|---|
+| Operation | Injected where | The way | Rust library | Python library | Extension | Test |
+|---|---|---|---|---|---|---|
 ";
 
 const POINTERS_HEAD: &str = "
@@ -96,6 +140,16 @@ Sent by boto3 with `ddtrace`, they continue in Rust.
 
 | Way | Test |
 |---|---|
+";
+
+const PAIRS_HEAD: &str = "
+## Whole ways
+
+Pairs of functions, one in Rust and one in Python with Datadog's library, each with the extension, and moto between them.
+Both functions and the work in the second have to be in one trace with one root.
+
+| Example | Way | Test |
+|---|---|---|
 ";
 
 const DIFFERENCES: &str = "
@@ -135,8 +189,14 @@ fn the_page_is_fresh() {
         let operation = format!("{} {}", injection.service, injection.operation);
         let of: Vec<_> = TESTS.iter().filter(|(of, ..)| *of == operation).collect();
         assert!(!of.is_empty(), "{operation} has no test on real parts");
-        for (_, test, read) in of {
-            page.push_str(&format!("| {operation} | {} | {read} | {} |\n", injection.place, named(test)));
+        for (_, way, readers, test) in of {
+            // Who is said to read it is asked in the test itself.
+            let body = tests.split_once(&format!("fn {test}(")).map(|(_, rest)| rest);
+            let body =
+                body.and_then(|rest| rest.split_once("\n}\n")).map(|(body, _)| body).unwrap_or_default();
+            assert_eq!(*readers == Readers::All, body.contains("check"), "{test}");
+            let (place, cells, test) = (injection.place, readers.cells(), named(test));
+            page.push_str(&format!("| {operation} | {place} | {way} | {cells} | {test} |\n"));
         }
     }
     page.push_str(POINTERS_HEAD);
@@ -146,6 +206,10 @@ fn the_page_is_fresh() {
     page.push_str(FROM_PYTHON_HEAD);
     for (way, test) in FROM_PYTHON {
         page.push_str(&format!("| {way} | {} |\n", named(test)));
+    }
+    page.push_str(PAIRS_HEAD);
+    for (pair, way, test) in PAIRS {
+        page.push_str(&format!("| [{pair}](../examples/{pair}) | {way} | {} |\n", named(test)));
     }
     page.push_str(DIFFERENCES);
     let path = root.join("docs/compatibility-aws-sdk.md");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use propagation::Style;
 use tracing::level_filters::LevelFilter;
 
-use super::{Address, MAX_DEPTH, MAX_TAGS, Setting, Settings, TRACE_PORT};
+use super::{Address, MAX_DEPTH, MAX_TAGS, Read, Setting, Settings, TRACE_PORT, Unread};
 use crate::sampling::Rule;
 
 /// Ordered such that of two settings of one thing the later wins.
@@ -188,12 +188,15 @@ pub(super) const TABLE: &[Setting] = &[
         },
     ),
     row("DD_TAGS", "", "Tags of all spans where no extension adds them, `key:value,…`.", |s, v| {
-        s.tags = tags(v);
-        Ok(())
+        let fits = |key: &str, value: &str| !key.is_empty() && !value.is_empty();
+        let (pairs, others) = pairs(v, &[',', ' '], fits);
+        s.tags = pairs;
+        rest_of(others, "is not key:value")
     }),
     row("DD_SERVICE_MAPPING", "", "New names for inferred services, `key:value,…`.", |s, v| {
         s.trigger.service_mapping = trigger::ServiceMapping::parse(v);
-        Ok(())
+        let names = |from: &str, to: &str| ![from, to].contains(&"") && from != to && !to.contains(':');
+        rest_of(pairs(v, &[','], names).1, "gives no service a new name")
     }),
     row("DD_TRACE_MANAGED_SERVICES", "true", "Whether spans of managed services are inferred.", |s, v| {
         flag(&mut s.trigger.managed_services, v)
@@ -260,7 +263,7 @@ pub(super) const TABLE: &[Setting] = &[
         |s, v| {
             let is_domain = v.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
             if !is_domain {
-                return Err(format!("{v:?} is not a domain"));
+                return Err(format!("{v:?} is not a domain").into());
             }
             word(&mut s.site, v)
         },
@@ -288,7 +291,7 @@ pub(super) const TABLE: &[Setting] = &[
         "The key as KMS has encrypted it, in base64, without an encryption context or with `LambdaFunctionName`; goes before DD_API_KEY.",
         |s, v| {
             if !secrets::is_ciphertext(v) {
-                return Err("the value is not base64".to_owned());
+                return Err("the value is not base64".to_owned().into());
             }
             text(&mut s.keys.ciphertext, v)
         },
@@ -356,48 +359,64 @@ const fn row(
     key: &'static str,
     default: &'static str,
     doc: &'static str,
-    read: fn(&mut Settings, &str) -> Result<(), String>,
+    read: fn(&mut Settings, &str) -> Read,
 ) -> Setting {
     Setting { key, default, doc, read }
 }
 
 /// `true` and `1`, `false` and `0`, in any case, as Datadog's tracers take them.
-fn flag(to: &mut bool, value: &str) -> Result<(), String> {
+fn flag(to: &mut bool, value: &str) -> Read {
     *to = match value {
         "1" => true,
         "0" => false,
         v if v.eq_ignore_ascii_case("true") => true,
         v if v.eq_ignore_ascii_case("false") => false,
-        other => return Err(format!("{other:?} is neither true nor false")),
+        other => return Err(format!("{other:?} is neither true nor false").into()),
     };
     Ok(())
 }
 
-fn text(to: &mut Option<String>, value: &str) -> Result<(), String> {
+fn text(to: &mut Option<String>, value: &str) -> Read {
     *to = Some(value.to_owned());
     Ok(())
 }
 
-/// `key:value`, separated by commas or spaces. What has no value is left out.
-fn tags(text: &str) -> Vec<(String, String)> {
-    let pairs = text.split([',', ' ']).filter_map(|pair| pair.trim().split_once(':'));
-    let pairs = pairs.filter(|(key, value)| !key.is_empty() && !value.is_empty());
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+/// What is `key:value` of a list and fits, and what else is in it.
+fn pairs<'a>(
+    text: &'a str,
+    between: &[char],
+    fits: impl Fn(&str, &str) -> bool,
+) -> (Vec<(String, String)>, Vec<&'a str>) {
+    let (mut pairs, mut others) = (Vec::new(), Vec::new());
+    for one in text.split(between).map(str::trim).filter(|one| !one.is_empty()) {
+        match one.split_once(':').map(|(key, value)| (key.trim(), value.trim())) {
+            Some((key, value)) if fits(key, value) => pairs.push((key.to_owned(), value.to_owned())),
+            _ => others.push(one),
+        }
+    }
+    (pairs, others)
+}
+
+/// Of a list what cannot be used is told, and the rest of it counts.
+fn rest_of(others: Vec<&str>, what: &str) -> Read {
+    let Some(first) = others.first() else { return Ok(()) };
+    let more = if others.len() > 1 { format!(", and {} more", others.len() - 1) } else { String::new() };
+    Err(Unread { reason: format!("{first:?} {what}{more}"), in_part: true })
 }
 
 /// An address that may be given without its scheme. The value may hold a password, and is not repeated.
-fn address(to: &mut Option<secrets::Base>, value: &str) -> Result<(), String> {
+fn address(to: &mut Option<secrets::Base>, value: &str) -> Read {
     let url = if value.contains("://") { value.to_owned() } else { format!("https://{value}") };
     *to = Some(secrets::Base::parse(&url).ok_or("the value is not an http or https address")?);
     Ok(())
 }
 
-fn api_key(settings: &mut Settings, value: &str) -> Result<(), String> {
+fn api_key(settings: &mut Settings, value: &str) -> Read {
     secrets::ApiKey::new(value).ok_or("the value is not a key of printable characters")?;
     text(&mut settings.keys.api_key, value)
 }
 
-fn word(to: &mut String, value: &str) -> Result<(), String> {
+fn word(to: &mut String, value: &str) -> Read {
     value.clone_into(to);
     Ok(())
 }
@@ -406,27 +425,27 @@ fn port(value: &str) -> Result<u16, String> {
     value.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("{value:?} is not a port"))
 }
 
-fn agent_port(settings: &mut Settings, value: &str) -> Result<(), String> {
+fn agent_port(settings: &mut Settings, value: &str) -> Read {
     settings.agent = Some(Address::local(port(value)?));
     Ok(())
 }
 
 #[cfg(unix)]
-fn agent_socket(settings: &mut Settings, value: &str) -> Result<(), String> {
+fn agent_socket(settings: &mut Settings, value: &str) -> Read {
     let path = std::path::PathBuf::from(value.strip_prefix("unix://").unwrap_or(value));
     if !path.is_absolute() {
-        return Err(format!("{value:?} is no absolute path"));
+        return Err(format!("{value:?} is no absolute path").into());
     }
     settings.agent = Some(Address::Unix(path));
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn agent_socket(_: &mut Settings, _: &str) -> Result<(), String> {
-    Err("this system has no Unix sockets".to_owned())
+fn agent_socket(_: &mut Settings, _: &str) -> Read {
+    Err("this system has no Unix sockets".to_owned().into())
 }
 
-fn agent_url(settings: &mut Settings, value: &str) -> Result<(), String> {
+fn agent_url(settings: &mut Settings, value: &str) -> Read {
     if value.starts_with("unix://") {
         return agent_socket(settings, value);
     }
@@ -437,13 +456,13 @@ fn agent_url(settings: &mut Settings, value: &str) -> Result<(), String> {
         None => (authority, TRACE_PORT),
     };
     if host.is_empty() || host.contains(['/', '@', '?', '#', '\r', '\n']) {
-        return Err(plain());
+        return Err(plain().into());
     }
     settings.agent = Some(Address::Tcp { host: host.to_owned(), port });
     Ok(())
 }
 
-fn level(settings: &mut Settings, value: &str) -> Result<(), String> {
+fn level(settings: &mut Settings, value: &str) -> Read {
     // Lambda knows FATAL, tracing does not.
     let level = if value.eq_ignore_ascii_case("fatal") { "error" } else { value };
     level.parse::<LevelFilter>().map_err(|_| format!("{value:?} is not a level"))?;
@@ -460,7 +479,7 @@ fn own_level(value: &str) -> Option<LevelFilter> {
 }
 
 /// Names that are not known are reported; those that are known count.
-fn styles(to: &mut Vec<Style>, value: &str) -> Result<(), String> {
+fn styles(to: &mut Vec<Style>, value: &str) -> Read {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         match Style::parse(name) {
@@ -471,8 +490,8 @@ fn styles(to: &mut Vec<Style>, value: &str) -> Result<(), String> {
         }
     }
     if known.is_empty() && !unknown.is_empty() {
-        return Err(format!("{value:?} names no known style"));
+        return Err(format!("{value:?} names no known style").into());
     }
     *to = known;
-    if unknown.is_empty() { Ok(()) } else { Err(format!("unknown styles: {}", unknown.join(", "))) }
+    rest_of(unknown, "is no known style")
 }

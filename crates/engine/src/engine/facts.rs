@@ -6,7 +6,7 @@ use model::{Chunk, Record, RequestId, Span, TelemetryRecord, TracerInfo, UnixNan
 use super::Engine;
 use crate::drops::Reason;
 use crate::flush::Telemetry;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, is_failure};
 
 impl Engine {
     pub(super) fn record(&mut self, TelemetryRecord { time, record }: TelemetryRecord) {
@@ -15,7 +15,7 @@ impl Engine {
         let evicted = match record {
             Record::InitStart(init) => {
                 self.boot.note_init_start(time, &init);
-                self.stages.logs.init_start(time, &init);
+                self.stages.init_start(time, &init);
                 None
             }
             Record::InitReport(init) => {
@@ -24,7 +24,7 @@ impl Engine {
             }
             Record::Start(start) => {
                 self.stages.logs.start(time, &start);
-                self.invocations.start(time, &start.request_id)
+                self.invocations.start(now, time, &start.request_id)
             }
             Record::RuntimeDone(done) => {
                 self.stages.logs.end(time, &done);
@@ -33,9 +33,23 @@ impl Engine {
             }
             Record::Report(report) => {
                 let id = report.request_id.clone();
-                self.stages.logs.report(time, &report, self.invocations.runtime_duration(&id));
-                self.boot.note_report(time, report.init_duration);
-                self.note_record(time, &id, |one| one.note_report(time, report))
+                let done = self.mode.done_by(&report);
+                let runtime = done.as_ref().and_then(|done| done.duration);
+                self.stages.logs.report(time, &report, runtime.or(self.invocations.runtime_duration(&id)));
+                if time >= self.born {
+                    self.boot.note_report(time, &report);
+                }
+                let failed = done.as_ref().is_some_and(|done| is_failure(&done.status));
+                let told = failed && self.invocations.take_told_error();
+                self.note_record(time, &id, |one| {
+                    if let Some(done) = done {
+                        one.given.errors |= told;
+                        // There is nothing between the two that could be told apart.
+                        one.given.post_runtime = true;
+                        one.note_done(now, time, done);
+                    }
+                    one.note_report(time, report);
+                })
             }
             Record::FunctionLog(line) | Record::ExtensionLog(line) => {
                 let fatal = self.stages.line(time, line);
@@ -49,10 +63,16 @@ impl Engine {
                 self.stages.drops.add("logs", Reason::Platform, records);
                 None
             }
+            Record::RestoreStart => {
+                self.boot.note_restore_start(time);
+                None
+            }
+            Record::RestoreReport { duration, .. } => {
+                self.boot.note_restore_report(time, duration);
+                None
+            }
             Record::InitRuntimeDone { .. }
-            | Record::RestoreStart
             | Record::RestoreRuntimeDone { .. }
-            | Record::RestoreReport { .. }
             | Record::Extension { .. }
             | Record::TelemetrySubscription { .. }
             | Record::Unknown { .. } => None,
@@ -74,7 +94,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn traces(&mut self, tracer: &TracerInfo, chunks: Vec<Chunk>) {
+    /// Whether to hand over more data now: `false` while so much is on its way that the oldest of what is here
+    /// would have to go.
+    pub fn has_room(&self) -> bool {
+        !self.stages.batches.is_full_for_now()
+    }
+
+    pub(super) fn traces(&mut self, tracer: &TracerInfo, mut chunks: Vec<Chunk>) {
         let now = self.now;
         for span in chunks.iter().flat_map(|chunk| &chunk.spans) {
             let is_root =
@@ -83,6 +109,7 @@ impl Engine {
                 self.invocations.root_seen(now, &id);
             }
         }
+        self.invocations.adopt(&mut chunks);
         let (loads, placeholders) = self.stages.chunks(now, tracer, chunks);
         for load in loads {
             if let Some(load) = self.boot.take_load(tracer, load) {

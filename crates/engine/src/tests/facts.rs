@@ -7,7 +7,9 @@
 //! init-report 120 [on-demand]      metric name:1:2|c|@0.5|#tag,tag   (types c g d h ms s)
 //! start r1                         dropped spans 3
 //! done r1 success 15.5 bytes=10 type=T
-//! report r1 success duration=16 billed=17 size=128 max=64 init=120
+//! report r1 success duration=16 billed=17 size=128 max=64 init=120 restore=80   latency=5 response=6
+//! restore-start                    restore-report 80
+//! event-seen, answer-seen: as start-call and end-call, of the Runtime API proxy
 //! log text…      json {…}      ext text…
 //! ```
 //! `at=5` on a record gives its own time, when it came later.
@@ -16,8 +18,8 @@ use std::time::Duration;
 
 use model::{
     Chunk, ClientStats, Forward, InitReport, InitStart, InitializationType, InvocationReport, LogLine,
-    Metric, MetricKind, Millis, Phase, Record, RequestId, RuntimeDone, SamplingPriority, Span, SpanId, Start,
-    Status, Tags, TelemetryRecord, Text, TraceId, TracerInfo, UnixNanos,
+    Metric, MetricKind, Millis, Phase, PlatformSpan, Record, RequestId, RuntimeDone, SamplingPriority, Span,
+    SpanId, Start, Status, Tags, TelemetryRecord, Text, TraceId, TracerInfo, UnixNanos,
 };
 use propagation::TraceContext;
 use trigger::{InferredEnd, InferredSpan, Reading};
@@ -93,6 +95,8 @@ pub(super) fn parse(at: UnixNanos, line: &str) -> Input {
         },
         "start-call" => Input::StartCall(Box::new(start_call(&mut words))),
         "end-call" => Input::EndCall(Box::new(end_call(&mut words))),
+        "event-seen" => Input::EventSeen(Box::new(start_call(&mut words))),
+        "answer-seen" => Input::AnswerSeen(Box::new(end_call(&mut words))),
         "traces" => {
             let tracer = TracerInfo {
                 language: words.get("lang").unwrap_or_default().to_owned().into(),
@@ -105,7 +109,7 @@ pub(super) fn parse(at: UnixNanos, line: &str) -> Input {
         }
         "metric" => Input::Metrics(vec![metric(rest)]),
         "flush" => Input::Flush,
-        "stats" => Input::Stats(ClientStats { body: rest.into() }),
+        "stats" => Input::Stats(ClientStats::Sent(rest.into())),
         "forward" => {
             let (subdomain, path) = rest.split_once('/').unwrap();
             let (subdomain, path) = (subdomain.to_owned().into(), format!("/{path}").into());
@@ -135,7 +139,7 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             phase: Phase::Init,
             function_name: None,
             function_version: None,
-            runtime_version: Some("provided:al2023".into()),
+            runtime_version: Some(words.get("version").unwrap_or("provided:al2023").to_owned().into()),
             runtime_version_arn: None,
         }),
         "init-report" => Record::InitReport(InitReport {
@@ -154,7 +158,7 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             duration: words.bare.next().map(millis),
             error_type: words.get("type").map(|t| t.to_owned().into()),
             produced_bytes: words.number("bytes"),
-            spans: Vec::new(),
+            spans: platform_spans(words),
         }),
         "report" => Record::Report(InvocationReport {
             request_id: request_id(words.next()),
@@ -165,9 +169,13 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             memory_size_mb: words.number("size"),
             max_memory_used_mb: words.number("max"),
             init_duration: words.get("init").map(millis),
-            restore_duration: None,
-            spans: Vec::new(),
+            restore_duration: words.get("restore").map(millis),
+            spans: platform_spans(words),
         }),
+        "restore-start" => Record::RestoreStart,
+        "restore-report" => {
+            Record::RestoreReport { status: Status::Success, duration: words.bare.next().map(millis) }
+        }
         "log" => Record::FunctionLog(LogLine::Text(rest.to_owned())),
         "ext" => Record::ExtensionLog(LogLine::Text(rest.to_owned())),
         "json" => Record::FunctionLog(LogLine::Json(rest.to_owned())),
@@ -177,6 +185,13 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
         "unknown" => Record::Unknown { kind: "platform.new".into() },
         _ => panic!("{verb:?}: no such fact"),
     }
+}
+
+/// `latency=5 response=6`
+fn platform_spans(words: &Words<'_>) -> Vec<PlatformSpan> {
+    let known = [("latency", "responseLatency"), ("response", "responseDuration")];
+    let told = known.iter().filter_map(|(word, name)| Some((name, words.get(word)?)));
+    told.map(|(name, ms)| PlatformSpan { name: (*name).into(), start: T0, duration: millis(ms) }).collect()
 }
 
 fn start_call(words: &mut Words<'_>) -> StartCall {
@@ -217,6 +232,7 @@ fn end_call(words: &mut Words<'_>) -> EndCall {
             kind: "Error".into(),
             stack: Text::default(),
         }),
+        tags: Tags::new(),
     }
 }
 

@@ -556,3 +556,46 @@ fn off_means_off() {
         "0 next\n140 next",
     );
 }
+
+/// What a library tells counts for more than what the proxy saw, thing by thing.
+#[test]
+fn a_library_behind_the_proxy() {
+    check_with(
+        spans_only(),
+        "0 init-start on-demand
+         5 init-report 5
+         10 invoke r1
+         10 event-seen r1 trace=a parent=b inferred=aws.sqs:queue:0
+         11 start r1
+         12 start-call r1 trace=a parent=b inferred=aws.sqs:queue:0
+         30 end-call r1 span=c trace=a parent=b error=Told
+         31 answer-seen r1 status=200 error=Seen
+         36 done r1 error 25
+         40 sent ok",
+        "0 next
+         36 send #0 traces until 2910
+         span a/8081434a2721cd9d<b aws.sqs queue resource=queue 0+11 ERROR [_inferred_span.synchronicity=async _inferred_span.tag_source=self _top_level=1 operation_name=aws.sqs request_id=r1 peer.service=orders]
+         span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR [_top_level=1 cold_start=true error.message=Told error.msg=Told error.type=Error request_id=r1]
+         40 next",
+    );
+}
+
+/// A tracer without a caller begins a trace of its own: the invocation is part of it. What was there before is
+/// not, nor what belongs to another trace.
+#[test]
+fn a_tracers_own_trace_behind_the_proxy() {
+    check_with(
+        spans_only(),
+        "0 init-start on-demand
+         5 init-report 5
+         10 invoke r1
+         100 event-seen r1
+         101 start r1
+         120 traces c/1:web:shop:_dd.p.tid=66a1b2c300000000 c/2<1:db
+         121 traces d/3:other
+         130 answer-seen r1
+         131 done r1 success 30
+         140 sent ok",
+        "",
+    );
+}

@@ -3,10 +3,12 @@
 mod facts;
 mod invocations;
 mod lifecycle;
+mod managed;
 mod orders;
 mod pace;
 mod properties;
 mod render;
+mod sandbox;
 mod signals;
 
 use std::collections::BTreeMap;

@@ -416,11 +416,61 @@ const FAILING: Scenario = Scenario {
     failures: Some(3),
 };
 
+/// Managed instances: two invocations at once, each with a connection of its own.
+const AT_ONCE: Scenario = Scenario {
+    name: "two invocations at once",
+    facts: r#"
+        telemetry: init-start lambda-managed-instances at=0
+        telemetry: start r1 at=100
+        telemetry: start r2 at=110
+        telemetry: json {"requestId":"r1","message":"mine"}
+        telemetry: report r2 error duration=20 type=Boom at=130
+        telemetry: report r1 success duration=50 at=150
+        first: start-call r1 trace=a parent=b priority=1 inferred=aws.sqs:queue:60
+        first: end-call r1 span=c
+        second: start-call r2 trace=e parent=f http
+        second: end-call r2 span=d status=502
+        traces: traces a/1<c:first
+        traces: traces a/2<c:late e/3<d:second
+        metrics: metric m:1:2|d|T50
+    "#,
+    failures: None,
+};
+
 #[track_caller]
 fn check(scenario: &Scenario, at_least: u128) {
     let (orders, outcome) = walk(scenario);
     assert!(orders >= at_least, "only {orders} orders");
     insta::assert_snapshot!(scenario.name.replace(' ', "_"), outcome.join("\n"));
+}
+
+/// A function behind the Runtime API proxy: first without a library, with a tracer that sees only its caller; then
+/// with a library that sends its own span, before the response is posted.
+const SEEN: Scenario = Scenario {
+    name: "what the proxy sees",
+    facts: "
+        next: invoke r1 !asked=1
+        next: invoke r2 !asked=2
+        telemetry: init-start on-demand at=0
+        telemetry: init-report 90 at=90
+        telemetry: start r1 at=100
+        telemetry: done r1 success 20 at=125
+        telemetry: report r1 success duration=22 billed=23 size=128 max=64 at=130 !asked=2
+        telemetry: start r2 at=200
+        telemetry: done r2 success 30 at=235 !seen=4
+        seen: event-seen r1 trace=66a1b2c300000000000000000000000a parent=b priority=1 inferred=aws.httpapi:api:60 http !asked=1
+        seen: answer-seen r1 status=503
+        seen: event-seen r2 trace=e parent=f !asked=2
+        seen: answer-seen r2 error=Boom !traces=2
+        traces: traces a/5<b:web a/6<5:db !seen=1
+        traces: traces e/9<f:aws.lambda:orders:request_id=r2 e/8<9:work !seen=3
+    ",
+    failures: None,
+};
+
+#[test]
+fn what_the_proxy_sees() {
+    check(&SEEN, 10_000);
 }
 
 #[test]
@@ -446,6 +496,14 @@ fn a_crash() {
 #[test]
 fn two_attempts() {
     check(&TWICE, 100_000);
+}
+
+#[test]
+fn two_invocations_at_once() {
+    let managed = Settings { managed_instances: true, ..settings() };
+    let (orders, outcome) = walk_with(&AT_ONCE, AT_ONCE.facts, managed);
+    assert!(orders >= 1_000_000, "only {orders} orders");
+    insta::assert_snapshot!(AT_ONCE.name.replace(' ', "_"), outcome.join("\n"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use model::{Batch, Log, Series, SketchSeries, Span, Text, TraceChunk, UnixNanos};
+use model::{Batch, ClientStats, Log, Series, SketchSeries, Span, Text, TraceChunk, UnixNanos};
 
 use super::T0;
 use crate::Effect;
@@ -37,7 +37,7 @@ pub(super) fn lines(batch: &Batch) -> Vec<String> {
         Batch::Series(all) => all.iter().flat_map(series).collect(),
         Batch::Sketches(all) => all.iter().flat_map(sketches).collect(),
         Batch::Logs(all) => all.iter().map(log).collect(),
-        Batch::Stats(all) => all.iter().map(|one| format!("stats of {} bytes", one.body.len())).collect(),
+        Batch::Stats(all) => all.iter().map(stats).collect(),
         Batch::Forwards(all) => all
             .iter()
             .map(|one| format!("forward {}{} of {} bytes", one.subdomain, one.path, one.body.len()))
@@ -109,11 +109,43 @@ fn log(log: &Log) -> String {
 }
 
 fn tags(tags: &[Text]) -> String {
-    let own: Vec<&str> =
-        tags.iter().map(Text::as_ref).filter(|tag| !tag.starts_with("functionname:")).collect();
+    let usual = ["functionname:", "runtime:provided.al2023"];
+    let own: Vec<&str> = tags
+        .iter()
+        .map(Text::as_ref)
+        .filter(|tag| !usual.iter().any(|usual| tag.starts_with(usual)))
+        .collect();
     own.join(" ")
 }
 
 fn at(time: UnixNanos) -> i128 {
     (i128::from(time.as_nanos()) - i128::from(T0.as_nanos())) / 1_000_000
+}
+
+fn stats(stats: &ClientStats) -> String {
+    let made = match stats {
+        ClientStats::Sent(body) => return format!("stats of {} bytes", body.len()),
+        ClientStats::Made(made) => made,
+    };
+    let mut text = format!("stats of {} {} {}", made.env, made.service, made.language);
+    for bucket in &made.buckets {
+        assert_eq!(bucket.start.as_nanos() % bucket.duration.as_nanos() as u64, 0);
+        for (key, group) in &bucket.groups {
+            text.push_str(&format!(
+                "\n {} {} {} {} {} {}{:?}: {} hits {} top {} errors {} ns",
+                key.service,
+                key.name,
+                key.resource,
+                key.span_kind,
+                key.http_status,
+                if key.is_trace_root { "root " } else { "" },
+                key.peer_tags,
+                group.hits,
+                group.top_level_hits,
+                group.errors,
+                group.duration,
+            ));
+        }
+    }
+    text
 }

@@ -2,7 +2,7 @@
 
 use model::{Batch, Log};
 
-use super::{Answer, T0, World, check_with, facts, settings};
+use super::{Answer, T0, World, check_with, facts, render, settings};
 use crate::{Input, Settings};
 
 fn bare() -> Settings {
@@ -162,6 +162,55 @@ fn spans_are_tagged_and_marked() {
     world.line("1 shutdown spindown");
     let Some(Batch::Traces(payloads)) = world.on_the_way.values().next() else { panic!("no traces") };
     insta::assert_debug_snapshot!(payloads);
+}
+
+#[test]
+fn statistics_are_made_here_when_that_is_set() {
+    let check = |line: &str, want: &str| {
+        let settings = Settings { compute_stats: true, service: Some("shop".into()), ..bare() };
+        let mut world = World::new(settings);
+        world.drain();
+        world.line(line);
+        world.line("10 shutdown spindown");
+        let batches: Vec<&Batch> = world.on_the_way.values().collect();
+        let made = batches.iter().filter(|batch| matches!(batch, Batch::Stats(_)));
+        let kept =
+            batches.iter().filter(|batch| matches!(batch, Batch::Traces(_))).map(|batch| batch.count());
+        let asked = format!("{batches:?}").contains("compute_stats");
+        assert!(!asked, "the backend would make them too");
+        let text: String = made.flat_map(|batch| render::lines(batch)).collect();
+        assert_eq!(format!("{} spans kept; {text}", kept.sum::<u64>()), want);
+    };
+    check("0 metric a:1|c", "0 spans kept; ");
+    check(
+        "0 traces a/1:root:shop:_sampling_priority_v1=1 a/2<1:same:shop a/3<1:call:db:span.kind=Client,db.name=x,http.status_code=500 a/4<1:call:db:span.kind=client,db.name=x,http.status_code=500 a/5<1:part:shop:_dd.measured=1",
+        "5 spans kept; stats of unknown-env shop \
+         \n db call call client 500 [\"db.name:x\"]: 2 hits 2 top 0 errors 2000000 ns\
+         \n shop part part  0 []: 1 hits 0 top 0 errors 1000000 ns\
+         \n shop root root  0 root []: 1 hits 1 top 0 errors 1000000 ns",
+    );
+    // Counted, and not sent.
+    check(
+        "0 traces a/1:root:shop:_sampling_priority_v1=0",
+        "0 spans kept; stats of unknown-env shop \n shop root root  0 root []: 1 hits 1 top 0 errors 1000000 ns",
+    );
+}
+
+#[test]
+fn statistics_are_bounded() {
+    let mut world = World::new(Settings { compute_stats: true, ..bare() });
+    for n in 0..2500u64 {
+        world.engine.handle(T0, facts::parse(T0, &format!("traces a/{}:n{n}:s", n + 1)));
+    }
+    world.handle(facts::parse(T0, "shutdown spindown"));
+    let made = world.on_the_way.values().find_map(|batch| match batch {
+        Batch::Stats(all) => Some(render::lines(&Batch::Stats(all.clone())).concat()),
+        _ => None,
+    });
+    assert_eq!(made.unwrap().matches("1 hits").count(), 2000);
+    world.accept_all();
+    let dropped = world.out.lines().find(|line| line.contains("signal:stats")).unwrap();
+    assert_eq!(dropped, "Count datadog.serverless.extension.dropped 0 500 [reason:contexts signal:stats]");
 }
 
 #[test]

@@ -20,6 +20,10 @@ mod fake_lambda;
 mod ports;
 #[path = "../../tests/process/records.rs"]
 mod records;
+#[path = "../../tests/process/soak.rs"]
+mod soak;
+#[path = "../../tests/process/tally.rs"]
+mod tally;
 mod yes;
 
 use std::fs;
@@ -29,20 +33,26 @@ use std::time::{Duration, Instant};
 
 use agent::Agent;
 use fake_lambda::FakeLambda;
-use model::{Chunk, Span, SpanId, TraceId, UnixNanos};
-use records::{delivery, log, report, runtime_done, start};
+use records::{delivery, runtime_done, start};
+use soak::{Clients, trace};
 use yes::Yes;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const REQUESTS: u64 = 2000;
 const SPANS: u64 = 100;
-const INVOCATIONS: u64 = 10_000;
+const INVOCATIONS: u64 = 20_000;
+/// Invocations whose ends are measured.
+const ENDS: u64 = 200;
+/// How long Lambda holds telemetry back, by the subscription.
+const BUFFERED: Duration = Duration::from_millis(25);
 const DATAGRAMS: u64 = 200_000;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
     // `cargo bench` adds flags of its own.
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let number = only.iter().find_map(|arg| arg.parse::<u64>().ok());
+    only.retain(|arg| arg.parse::<u64>().is_err());
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only));
     if wanted("traces") {
         traces(1).await;
@@ -53,7 +63,18 @@ async fn main() {
         datagrams(Some(50_000)).await;
     }
     if wanted("invocations") {
+        for strategy in ["default", "end"] {
+            ends(strategy).await;
+        }
+        shutdown_at_once().await;
+        intake_down().await;
         invocations().await;
+    }
+    if wanted("soak") {
+        let (invocations, seed) = (number.unwrap_or(10_000), 1);
+        let report = soak::run(invocations, seed).await;
+        report.print(invocations, seed);
+        report.check();
     }
 }
 
@@ -71,7 +92,9 @@ fn to(url: &str) -> [(&'static str, &str); 3] {
 
 /// Requests of 100 spans on some connections, then the flush, with calls of others beside it.
 async fn traces(connections: u64) {
-    let (lambda, yes, agent) = started().await;
+    let (lambda, yes) = (FakeLambda::start().await, Yes::keeping_traces().await);
+    let agent = Agent::start(&lambda, &to(&yes.url));
+    lambda.asked(1).await;
     let (port, lifecycle) = (agent.ports.traces, agent.ports.lifecycle);
     lambda.invoke("r-1", MINUTE);
     agent.telemetry(&delivery(&[start("r-1")])).await;
@@ -94,7 +117,7 @@ async fn traces(connections: u64) {
     });
     let mut latencies = answered.await.unwrap();
     let took = begun.elapsed();
-    let taken_in = agent.used();
+    let taken_in = agent.used_by_all();
     println!("traces, {connections} connection(s): {REQUESTS} requests of {SPANS} spans, {} MB", bytes >> 20);
     println!(
         "  {:.0} spans/s; answers {}",
@@ -119,8 +142,10 @@ async fn traces(connections: u64) {
     println!("  while it is sent: traces {}; start-invocation {}", spread(&mut puts), spread(&mut starts));
     lambda.asked(2).await;
     println!(
-        "  CPU: {taken_in:?} until all was taken in, {:?} until all was sent; {} requests, {} MB sent; at most {} resident\n",
-        agent.used(),
+        "  CPU: {taken_in:?} until all was taken in, {:?} until all was sent; {} of {} spans in {} requests, {} MB sent; at most {} resident\n",
+        agent.used_by_all(),
+        yes.spans(),
+        REQUESTS * SPANS + 1,
         yes.requests(),
         yes.bytes() >> 20,
         megabytes(&agent, "VmHWM")
@@ -171,29 +196,71 @@ async fn datagrams(a_second: Option<u32>) {
     );
 }
 
+/// What the end of an invocation waits for the extension, from the response on.
+async fn ends(strategy: &str) {
+    let (lambda, yes) = (FakeLambda::start().await, Yes::start().await);
+    let mut variables = to(&yes.url).to_vec();
+    variables.push(("DD_SERVERLESS_FLUSH_STRATEGY", strategy));
+    let agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    let mut clients = Clients::new(&agent).await;
+    let mut held = Vec::new();
+    for number in 1..=ENDS {
+        clients.handler(&lambda, number).await;
+        let ended = Instant::now();
+        tokio::time::sleep(BUFFERED).await;
+        clients.telemetry.call("POST", "/", "", Clients::records(number).as_bytes()).await;
+        let asked = lambda.asked(usize::try_from(number).unwrap() + 1).await;
+        held.push(asked.saturating_duration_since(ended));
+    }
+    let first = held[0];
+    println!("ends, {strategy}: {ENDS} invocations, {} requests sent", yes.requests());
+    println!(
+        "  next asked after the response {}; the first {first:?}. Telemetry came {BUFFERED:?} after it\n",
+        spread(&mut held)
+    );
+}
+
+/// SHUTDOWN where nothing was ever invoked.
+async fn shutdown_at_once() {
+    let (lambda, _yes, mut agent) = started().await;
+    let begun = Instant::now();
+    lambda.shutdown(Duration::from_secs(2));
+    agent.ended().await;
+    println!("shutdown before any invocation: gone after {:?}\n", begun.elapsed());
+}
+
+/// What an intake costs that refuses connections.
+async fn intake_down() {
+    let intake = intake::Intake::start().await.unwrap();
+    let url = intake.url();
+    intake.stop();
+    let lambda = FakeLambda::start().await;
+    let agent = Agent::start(&lambda, &to(&url));
+    lambda.asked(1).await;
+    let mut clients = Clients::new(&agent).await;
+    let mut held = Vec::new();
+    for number in 1..=50 {
+        clients.handler(&lambda, number).await;
+        let ended = Instant::now();
+        clients.telemetry.call("POST", "/", "", Clients::records(number).as_bytes()).await;
+        let asked = lambda.asked(usize::try_from(number).unwrap() + 1).await;
+        held.push(asked.saturating_duration_since(ended));
+    }
+    let sum: Duration = held.iter().sum();
+    println!("intake down: 50 invocations waited {sum:?} in all; {}\n", spread(&mut held));
+}
+
 /// Invocations with a start and an end call, a trace of ten spans and four log lines.
 async fn invocations() {
     let (lambda, yes, agent) = started().await;
-    let lifecycle = agent.ports.lifecycle;
-    let mut held = Vec::new();
+    let mut clients = Clients::new(&agent).await;
     let mut before = agent.used();
     let mut figures = Vec::new();
     for number in 1..=INVOCATIONS {
-        let id = format!("r-{number}");
-        lambda.invoke(&id, MINUTE);
-        let header = [("lambda-runtime-aws-request-id", &*id)];
-        agent::http(lifecycle, "POST", "/lambda/start-invocation", &header, b"{\"id\":1}").await;
-        agent.put_traces(&trace(number, 10)).await;
-        agent::http(lifecycle, "POST", "/lambda/end-invocation", &header, b"{}").await;
-        let mut lines: Vec<String> =
-            (number > 1).then(|| report(&format!("r-{}", number - 1))).into_iter().collect();
-        lines.push(start(&id));
-        lines.extend((0..4).map(|n| log(&format!("{{\"level\":\"INFO\",\"message\":\"line {n}\"}}"))));
-        lines.push(runtime_done(&id));
-        let ended = Instant::now();
-        agent.telemetry(&delivery(&lines)).await;
-        let asked = lambda.asked(usize::try_from(number).unwrap() + 1).await;
-        held.push(asked.saturating_duration_since(ended));
+        clients.handler(&lambda, number).await;
+        clients.telemetry.call("POST", "/", "", Clients::records(number).as_bytes()).await;
+        lambda.asked(usize::try_from(number).unwrap() + 1).await;
         if [200, INVOCATIONS / 2, INVOCATIONS].contains(&number) {
             figures.push(format!("{} after {number}", megabytes(&agent, "VmRSS")));
         }
@@ -203,39 +270,25 @@ async fn invocations() {
     }
     let used = (agent.used() - before) / u32::try_from(INVOCATIONS - 1).unwrap();
     println!(
-        "invocations: {INVOCATIONS} with start and end call, 10 spans, 4 log lines; {} requests sent",
+        "invocations: {INVOCATIONS} with start and end call, {} spans, {} log lines; {} requests sent",
+        soak::SPANS,
+        soak::LINES,
         yes.requests()
     );
     println!("  CPU {used:?} each; resident {}", figures.join(", "));
-    println!("  next asked after runtimeDone {}\n", spread(&mut held));
+    // What waits goes a second later; after that there is nothing to do.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (used, woken) = (agent.used(), agent.woken());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    println!(
+        "  between invocations: {} wake-ups and {:?} of CPU in 5 s\n",
+        agent.woken() - woken,
+        agent.used() - used
+    );
 }
 
 fn body(number: u64) -> Vec<u8> {
     trace(number, SPANS)
-}
-
-/// A trace as tracers send it.
-fn trace(number: u64, spans: u64) -> Vec<u8> {
-    let now = UnixNanos::from_millis(u64::try_from(fake_lambda::millis()).unwrap());
-    let spans = (0..spans).map(|n| {
-        let id = number * SPANS + n + 1;
-        let parent = SpanId::new(number * SPANS + 1).filter(|_| n > 0);
-        let mut span =
-            Span::new("http.request", TraceId::new(0, number + 1).unwrap(), SpanId::new(id).unwrap(), parent);
-        (span.service, span.resource) = ("shop".into(), "GET /orders/{id}".into());
-        (span.start, span.duration) = (now, Duration::from_micros(1500 + n));
-        for (key, value) in [
-            ("http.method", "GET"),
-            ("http.status_code", "200"),
-            ("http.url", "https://shop.example.com/orders/4711"),
-            ("component", "reqwest"),
-            ("span.kind", "client"),
-        ] {
-            span.meta.insert(key, value);
-        }
-        span
-    });
-    wire::v04::encode(&[Chunk { spans: spans.collect() }])
 }
 
 /// A client that keeps its connection.
@@ -274,6 +327,21 @@ impl Agent {
     fn used(&self) -> Duration {
         let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
         Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// The same of all its threads, those that ended included; in hundredths of a second.
+    fn used_by_all(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<u64> =
+            text.rsplit_once(')').unwrap().1.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+        Duration::from_millis(10 * (fields[11] + fields[12]))
+    }
+
+    /// How often it went to sleep.
+    fn woken(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
     }
 }
 

@@ -1,16 +1,17 @@
 //! An intake that reads everything and says yes, so that the load measures the extension and not the intake.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use model::Signal;
 use tokio::net::TcpListener;
 
 pub(crate) struct Yes {
@@ -22,13 +23,24 @@ pub(crate) struct Yes {
 struct Seen {
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    /// Bodies of traces, as they came; kept when wanted.
+    traces: Option<Mutex<Vec<Bytes>>>,
 }
 
 impl Yes {
     pub(crate) async fn start() -> Self {
+        Self::with(Seen::default()).await
+    }
+
+    /// Keeps what it is sent of traces, to be counted when the load is over.
+    pub(crate) async fn keeping_traces() -> Self {
+        Self::with(Seen { traces: Some(Mutex::default()), ..Seen::default() }).await
+    }
+
+    async fn with(seen: Seen) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::<Seen>::default();
+        let seen = Arc::new(seen);
         let counting = seen.clone();
         tokio::spawn(async move {
             loop {
@@ -47,15 +59,27 @@ impl Yes {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
+    /// Of what was kept.
+    pub(crate) fn spans(&self) -> u64 {
+        let bodies = self.seen.traces.as_ref().unwrap().lock().unwrap();
+        let spans = |body: &Bytes| {
+            let plain = payload::decompress(body, "zstd", usize::MAX).unwrap();
+            payload::decode(Signal::Traces, &plain).unwrap().count()
+        };
+        bodies.iter().map(spans).sum()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.seen.bytes.load(Ordering::Relaxed)
     }
 }
 
 async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut body = request.into_body();
-    while let Some(Ok(frame)) = body.frame().await {
-        seen.bytes.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+    let kept = seen.traces.as_ref().filter(|_| request.uri().path().ends_with("/api/v0.2/traces"));
+    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    seen.bytes.fetch_add(body.len(), Ordering::Relaxed);
+    if let Some(kept) = kept {
+        kept.lock().unwrap().push(body);
     }
     seen.requests.fetch_add(1, Ordering::Relaxed);
     Ok(Response::builder().status(202).body(Full::new(Bytes::from_static(b"{}"))).unwrap())

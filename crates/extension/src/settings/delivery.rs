@@ -25,6 +25,19 @@ pub(super) const TABLE: &[Setting] = &[
         read: |config, value| set(&mut config.flush_strategy, strategy(value)),
     },
     Setting {
+        key: "DD_LAMBDA_EXTENSION_MEMORY",
+        aliases: &[],
+        default: "64",
+        expects: "a number of megabytes, 32 to 1024",
+        doc: "Megabytes that the extension may take. What comes when they are full waits a moment, then it is turned away; \
+              what cannot be sent pushes out the oldest. Both are counted in `datadog.serverless.extension.dropped`.",
+        secret: false,
+        read: |config, value| {
+            let megabytes = value.parse::<usize>().ok().filter(|mb| (32..=1024).contains(mb));
+            set(&mut config.memory_limit, megabytes.map(|mb| mb << 20))
+        },
+    },
+    Setting {
         key: "DD_LAMBDA_CONNECT_TIMEOUT",
         aliases: &[],
         default: "1",
@@ -90,6 +103,53 @@ pub(super) const TABLE: &[Setting] = &[
               fewer tags are fewer metrics to pay for. Not set: all.",
         secret: false,
         read: |config, value| maybe(&mut config.metric_tags.only, names(value)),
+    },
+    Setting {
+        key: "DD_LAMBDA_TRACES_EXCLUDE_TAGS",
+        aliases: &[],
+        default: "none",
+        expects: "names of tags, separated by commas",
+        doc: "Tags of the function that spans do not get. Datadog finds the function of a span by its tags: without \
+              `function_arn`, `functionname` or `region` a trace is not shown with it.",
+        secret: false,
+        read: |config, value| set(&mut config.span_tags.exclude, names(value)),
+    },
+    Setting {
+        key: "DD_LAMBDA_TRACES_INCLUDE_TAGS",
+        aliases: &[],
+        default: "none",
+        expects: "names of tags, separated by commas",
+        doc: "The only tags of the function that spans get, but for the excluded ones. Not set: all.",
+        secret: false,
+        read: |config, value| maybe(&mut config.span_tags.only, names(value)),
+    },
+    Setting {
+        key: "DD_LAMBDA_LOGS_EXCLUDE_TAGS",
+        aliases: &[],
+        default: "none",
+        expects: "names of tags, separated by commas",
+        doc: "Tags of the function that log lines do not get.",
+        secret: false,
+        read: |config, value| set(&mut config.log_tags.exclude, names(value)),
+    },
+    Setting {
+        key: "DD_LAMBDA_LOGS_INCLUDE_TAGS",
+        aliases: &[],
+        default: "none",
+        expects: "names of tags, separated by commas",
+        doc: "The only tags of the function that log lines get, but for the excluded ones. Not set: all.",
+        secret: false,
+        read: |config, value| maybe(&mut config.log_tags.only, names(value)),
+    },
+    Setting {
+        key: "DD_LAMBDA_PROC_ENHANCED_METRICS",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether the kernel is asked at the begin and the end of each invocation for what was used: network, processors, \
+              open files, threads, `/tmp`.",
+        secret: false,
+        read: |config, value| set(&mut config.proc_metrics, boolean(value)),
     },
     Setting {
         key: "DD_DOGSTATSD_SOCKET",

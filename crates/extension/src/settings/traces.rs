@@ -86,6 +86,15 @@ pub(super) const TABLE: &[Setting] = &[
         read: |config, value| set(&mut config.trigger.service_representation, boolean(value)),
     },
     Setting {
+        key: "DD_LAMBDA_EXTENSION_COMPUTE_STATS",
+        aliases: &[],
+        default: "false",
+        expects: BOOL,
+        doc: "Whether the extension makes the statistics of traces (hits, errors, latencies), where the tracer does not. Traces that were sampled out are counted in them and then left out. Otherwise Datadog makes them of all traces.",
+        secret: false,
+        read: |config, value| set(&mut config.compute_stats, boolean(value)),
+    },
+    Setting {
         key: "DD_APM_FILTER_TAGS_REQUIRE",
         aliases: &[],
         default: "none",

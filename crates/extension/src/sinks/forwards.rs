@@ -17,8 +17,8 @@ use super::uplink::Uplink;
 use super::{Told, Verdict, within};
 use crate::address::Address;
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::keys::{Found, Key, Keys, Renewed};
-use crate::tls::Tls;
 
 /// Servers with a connection of their own. Tracers name them, so that there could be any number.
 const MAX_UPLINKS: usize = 16;
@@ -32,14 +32,14 @@ pub(crate) struct Forwards {
     metrics: Option<Address>,
     /// For all others.
     set_else: Option<Address>,
-    tls: Rc<Tls>,
+    egress: Rc<Egress>,
     connect_timeout: Duration,
     uplinks: RefCell<Vec<Rc<Uplink>>>,
 }
 
 impl Forwards {
     /// `uplinks`: of the other signals, which go to some of the same servers.
-    pub(crate) fn new(config: &Config, keys: Rc<Keys>, tls: Rc<Tls>, uplinks: Vec<Rc<Uplink>>) -> Self {
+    pub(crate) fn new(config: &Config, keys: Rc<Keys>, egress: Rc<Egress>, uplinks: Vec<Rc<Uplink>>) -> Self {
         let set = vec![
             ("trace.agent", config.traces_url.clone()),
             ("intake.profile", config.profiling_url.clone()),
@@ -49,7 +49,7 @@ impl Forwards {
         ];
         let (site, set_else) = (config.site.clone(), config.evp_url.clone());
         let (connect_timeout, metrics) = (config.connect_timeout, config.metrics_url.clone());
-        Self { keys, site, set, metrics, set_else, tls, connect_timeout, uplinks: RefCell::new(uplinks) }
+        Self { keys, site, set, metrics, set_else, egress, connect_timeout, uplinks: RefCell::new(uplinks) }
     }
 
     /// Sends each; what is worth another try comes back, all of it when none got through.
@@ -134,7 +134,7 @@ impl Forwards {
             // Of the signals at most five: those are at the front.
             uplinks.remove(MAX_UPLINKS / 2);
         }
-        let new = Rc::new(Uplink::new(address.clone(), self.tls.clone(), self.connect_timeout));
+        let new = Rc::new(Uplink::new(address.clone(), self.egress.clone(), self.connect_timeout));
         uplinks.push(new.clone());
         new
     }

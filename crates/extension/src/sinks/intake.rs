@@ -11,6 +11,7 @@ pub(crate) fn address(signal: Signal, config: &Config) -> Address {
     let (set, subdomain) = match signal {
         Signal::Traces | Signal::Stats => (&config.traces_url, "trace.agent"),
         Signal::Series | Signal::Sketches => (&config.metrics_url, "api"),
+        Signal::Logs if config.pipelines().is_some() => (&config.pipelines_url, ""),
         Signal::Logs => (&config.logs_url, "http-intake.logs"),
         // Each goes to an intake of its own.
         Signal::Forwards => (&None, "api"),

@@ -4,6 +4,7 @@
 
 mod forwards;
 mod intake;
+mod others;
 mod uplink;
 
 use std::cell::RefCell;
@@ -18,18 +19,19 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGEN
 use hyper::{Method, Request, StatusCode};
 use model::{Batch, Signal, UnixNanos};
 use payload::{Compressor, Encoding, Endpoint};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::config::{Config, shorten};
 use crate::connection::Failure;
 use crate::driver::now;
+use crate::egress::Egress;
 use crate::inbox::Inbox;
 use crate::keys::{Found, Key, Keys, Renewed};
 use crate::log::{self, Level};
-use crate::tls::Tls;
 use forwards::Forwards;
+use others::Other;
 use uplink::Uplink;
 
 const AGENT: &str = concat!("datadog-lambda-rs/", env!("CARGO_PKG_VERSION"));
@@ -49,6 +51,11 @@ struct Sink {
     site: String,
     /// Shared by all sinks: its working memory is large.
     compressor: Rc<RefCell<Compressor>>,
+    /// How bodies are packed.
+    encoding: Encoding,
+    /// The address is a worker of Observability Pipelines, whole: nothing is put behind it.
+    is_worker: bool,
+    others: Vec<Rc<Other>>,
 }
 
 /// A request's body as it goes out.
@@ -69,6 +76,8 @@ enum Verdict {
     Refused,
 }
 
+/// Bytes of a batch, from which on packing it takes more than a moment.
+const LARGE: usize = 128 << 10;
 /// How much longer than its deadline a call may take when this process was frozen meanwhile: its answer may
 /// have come long ago and not been read.
 const AFTER_FREEZE: Duration = Duration::from_millis(300);
@@ -89,23 +98,27 @@ async fn within<T>(deadline: UnixNanos, call: impl Future<Output = T>) -> Option
 }
 
 impl Sinks {
-    pub(crate) fn new(config: &Config, keys: Rc<Keys>, tls: Rc<Tls>, inbox: Rc<Inbox>) -> Self {
+    pub(crate) fn new(config: &Config, keys: Rc<Keys>, egress: Rc<Egress>, inbox: Rc<Inbox>) -> Self {
         let compressor = Rc::new(RefCell::new(Compressor::new()));
-        let mut uplinks: Vec<Rc<Uplink>> = Vec::new();
+        let (mut uplinks, mut copies) = (Vec::<Rc<Uplink>>::new(), Vec::new());
         let mut sinks = Vec::new();
         for signal in Signal::ALL.into_iter().filter(|signal| *signal != Signal::Forwards) {
             let address = intake::address(signal, config);
             let known = uplinks.iter().find(|uplink| uplink.address().same_server(&address)).cloned();
             let uplink = known.unwrap_or_else(|| {
-                let new = Rc::new(Uplink::new(address.clone(), tls.clone(), config.connect_timeout));
+                let new = Rc::new(Uplink::new(address.clone(), egress.clone(), config.connect_timeout));
                 uplinks.push(new.clone());
                 new
             });
+            let is_worker = signal == Signal::Logs && config.pipelines().is_some();
+            let is_plain = is_worker || (signal == Signal::Logs && !config.logs_compression);
+            let encoding = if is_plain { Encoding::Identity } else { payload::endpoint(signal).encoding };
+            let others = Other::of(signal, config, &egress, &mut copies);
             let (keys, site, compressor) = (keys.clone(), config.site.clone(), compressor.clone());
-            let sink = Sink { address, uplink, keys, site, compressor };
+            let sink = Sink { address, uplink, keys, site, compressor, encoding, is_worker, others };
             sinks.push((signal, Rc::new(sink)));
         }
-        let forwards = Rc::new(Forwards::new(config, keys, tls, uplinks));
+        let forwards = Rc::new(Forwards::new(config, keys, egress, uplinks));
         Self { inbox, sinks, forwards }
     }
 
@@ -139,13 +152,16 @@ impl Sink {
             Found::No => return Outcome::refused(&batch),
         };
         let mut outcome = Outcome::accepted();
-        let mut parts = self.pack(batch, &mut outcome.too_large);
+        let mut parts = self.pack(batch, &mut outcome.too_large).await;
         while let Some((part, body)) = parts.pop_front() {
             outcome.cost.add(body.bytes.len());
             let call = self.post(&key.value, part.signal(), body.clone());
             match within(deadline, call).await.unwrap_or_else(|| self.told(part.signal()).timed_out()) {
-                Verdict::Accepted => {}
-                Verdict::Refused => outcome.refused += part.count(),
+                Verdict::Accepted => self.copy(&body),
+                Verdict::Refused => {
+                    outcome.refused += part.count();
+                    self.copy(&body);
+                }
                 Verdict::BadKey(status) => match self.keys.renewed(&key, deadline).await {
                     Renewed::Yes(other) => {
                         key = other;
@@ -158,6 +174,7 @@ impl Sink {
                     Renewed::No => {
                         self.told(part.signal()).bad_key(status, &key);
                         outcome.refused += part.count();
+                        self.copy(&body);
                     }
                 },
                 Verdict::TooLarge => {
@@ -166,8 +183,8 @@ impl Sink {
                         outcome.too_large += count;
                         continue;
                     };
-                    let rest = self.pack(rest, &mut outcome.too_large);
-                    let first = self.pack(first, &mut outcome.too_large);
+                    let rest = self.pack(rest, &mut outcome.too_large).await;
+                    let first = self.pack(first, &mut outcome.too_large).await;
                     for part in rest.into_iter().rev().chain(first.into_iter().rev()) {
                         parts.push_front(part);
                     }
@@ -178,6 +195,7 @@ impl Sink {
                 }
             }
         }
+        self.send_copies(deadline, &mut outcome).await;
         let rest = parts.into_iter().map(|(part, _)| part).reduce(|mut all, part| {
             // All are of one signal.
             let _ = payload::append(&mut all, part);
@@ -186,23 +204,53 @@ impl Sink {
         Outcome { retry: rest, ..outcome }
     }
 
+    /// The intake is done with a request: the others get it.
+    fn copy(&self, body: &Body) {
+        for other in &self.others {
+            other.copy(body.clone());
+        }
+    }
+
+    /// Beside each other: one that is slow holds up no other.
+    async fn send_copies(&self, deadline: UnixNanos, outcome: &mut Outcome) {
+        let sends = self.others.iter().cloned();
+        let sends = sends.map(|other| spawn_local(async move { other.send(deadline).await }));
+        for send in sends.collect::<Vec<_>>() {
+            let cost = send.await.unwrap_or_default();
+            outcome.cost.requests += cost.requests;
+            outcome.cost.bytes = outcome.cost.bytes.saturating_add(cost.bytes);
+        }
+    }
+
     /// The batch as requests, each with the part of the batch that it carries. What fits none is added to
-    /// `too_large`.
-    fn pack(&self, batch: Batch, too_large: &mut u64) -> VecDeque<(Batch, Body)> {
-        let signal = batch.signal();
-        let payload::Packed { requests, oversized } = payload::pack(batch);
+    /// `too_large`. A large one is worked on beside this thread, which answers clients meanwhile.
+    async fn pack(&self, batch: Batch, too_large: &mut u64) -> VecDeque<(Batch, Body)> {
+        let (signal, count, weight, wanted) = (batch.signal(), batch.count(), batch.weight(), self.encoding);
+        // Another batch that is packed meanwhile has one of its own.
+        let mut compressor = self.compressor.take();
+        let work = move || {
+            let payload::Packed { requests, oversized } = payload::pack(batch);
+            let mut compressed = |body: &[u8]| {
+                let payload::Compressed { body, encoding } = compressor.compress(body, wanted);
+                Body { bytes: Bytes::from(body.into_owned()), encoding }
+            };
+            let requests: VecDeque<_> =
+                requests.into_iter().map(|(part, body)| (part, compressed(&body))).collect();
+            (requests, oversized, compressor)
+        };
+        let done = if weight > LARGE { spawn_blocking(work).await.ok() } else { Some(work()) };
+        let Some((requests, oversized, compressor)) = done else {
+            *too_large += count;
+            return VecDeque::new();
+        };
+        self.compressor.replace(compressor);
         *too_large += oversized;
         if oversized > 0 {
             let text =
                 format_args!("{oversized} elements of {} are larger than the intake takes", signal.as_str());
             log::seldom(Level::Warn, "oversized", text);
         }
-        let wanted = payload::endpoint(signal).encoding;
-        let compressed = |body: &[u8]| {
-            let payload::Compressed { body, encoding } = self.compressor.borrow_mut().compress(body, wanted);
-            Body { bytes: Bytes::from(body.into_owned()), encoding }
-        };
-        requests.into_iter().map(|(part, body)| (part, compressed(&body))).collect()
+        requests
     }
 
     async fn post(&self, key: &HeaderValue, signal: Signal, body: Body) -> Verdict {
@@ -213,28 +261,38 @@ impl Sink {
     }
 
     fn request(&self, key: &HeaderValue, endpoint: &Endpoint, body: Body) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body.bytes));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("{}{}", self.address.prefix, endpoint.path).parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        if let Ok(host) = HeaderValue::from_str(&self.address.authority()) {
-            headers.insert(HOST, host);
+        if !self.is_worker {
+            return request(&self.address, key, endpoint, body);
         }
-        headers.insert("dd-api-key", key.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(endpoint.content_type));
-        if let Some(encoding) = body.encoding.header() {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        }
-        for (name, value) in endpoint.headers {
-            headers.insert(*name, HeaderValue::from_static(value));
-        }
-        request
+        let whole = Endpoint { path: "", headers: &[], ..*endpoint };
+        request(&self.address, key, &whole, body)
     }
 
     fn told(&self, signal: Signal) -> Told<'_> {
         Told { what: signal.as_str(), address: &self.address, site: &self.site }
     }
+}
+
+/// A request to an endpoint of an intake.
+fn request(address: &Address, key: &HeaderValue, endpoint: &Endpoint, body: Body) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body.bytes));
+    *request.method_mut() = Method::POST;
+    let path = format!("{}{}", address.prefix, endpoint.path);
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    let headers = request.headers_mut();
+    if let Ok(host) = HeaderValue::from_str(&address.authority()) {
+        headers.insert(HOST, host);
+    }
+    headers.insert("dd-api-key", key.clone());
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(endpoint.content_type));
+    if let Some(encoding) = body.encoding.header() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    for (name, value) in endpoint.headers {
+        headers.insert(*name, HeaderValue::from_static(value));
+    }
+    request
 }
 
 /// Reads what a server says, and prints what the user has to know of it.

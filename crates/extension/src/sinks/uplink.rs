@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 
 use crate::address::Address;
 use crate::connection::{Failure, Peer, Reply};
-use crate::tls::Tls;
+use crate::egress::Egress;
 
 /// Of an answer that is not an acceptance, what is read for the log line.
 const REPLY_BYTES: usize = 4096;
@@ -31,9 +31,9 @@ struct Call {
 
 impl Uplink {
     /// Starts the task. Nothing is connected before the first call.
-    pub(crate) fn new(address: Address, tls: Rc<Tls>, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(address: Address, egress: Rc<Egress>, connect_timeout: Duration) -> Self {
         let (calls, waiting) = mpsc::unbounded_channel();
-        let peer = Peer::new(address.clone(), tls).with_patience(connect_timeout);
+        let peer = Peer::new(address.clone(), egress).with_patience(connect_timeout);
         spawn_local(run(peer, waiting));
         Self { address, calls }
     }

@@ -2,7 +2,7 @@
 //! service checks, which are requests of their own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -24,6 +24,11 @@ const DATAGRAM_BYTES: usize = 65_536;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Datagrams that are read before others get their turn.
 const AT_ONCE: usize = 256;
+/// So many datagrams, or bytes of them, that came at once may have been more than the kernel keeps.
+const BURST: usize = 64;
+const BURST_BYTES: usize = 64 << 10;
+/// Where the kernel tells of its UDP sockets.
+const SOCKETS: &str = "/proc/net/udp";
 /// Errors without a datagram between them, after which the socket is given up.
 const MAX_ERRORS: u32 = 100;
 
@@ -62,6 +67,13 @@ impl Socket {
         UnixDatagram::from_std(socket).map(Self::Unix)
     }
 
+    /// How many datagrams the kernel had no room for, since the socket was made. A Unix socket makes senders wait.
+    fn lost(&self) -> u64 {
+        let Self::Udp(socket) = self else { return 0 };
+        let Ok(SocketAddr::V4(address)) = socket.local_addr() else { return 0 };
+        lost(&std::fs::read_to_string(SOCKETS).unwrap_or_default(), address)
+    }
+
     async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.readable().await,
@@ -87,20 +99,49 @@ pub(crate) struct Labels {
 /// Takes datagrams for as long as the process lives.
 pub(crate) async fn serve(socket: Socket, inbox: Rc<Inbox>, labels: Rc<Labels>) {
     let mut buffer = vec![0; DATAGRAM_BYTES];
-    let mut errors = 0;
+    let (mut errors, mut lost) = (0, 0);
     while errors < MAX_ERRORS {
         if socket.readable().await.is_err() {
             break;
         }
-        while drain(&socket, &mut buffer, &inbox, &labels, &mut errors) {
+        let mut burst = Burst::default();
+        while drain(&socket, &mut buffer, &inbox, &labels, &mut errors, &mut burst) {
             yield_now().await;
+        }
+        if burst.datagrams >= BURST || burst.bytes >= BURST_BYTES {
+            let all = socket.lost();
+            inbox.count(Dropped::Datagrams, all.saturating_sub(lost));
+            lost = all;
         }
     }
     log::error(format_args!("metrics over DogStatsD are no longer taken: the socket gives errors only"));
 }
 
+/// What came without a pause.
+#[derive(Default)]
+struct Burst {
+    datagrams: usize,
+    bytes: usize,
+}
+
+/// What the kernel's table of sockets says of the one with this address: the last column.
+fn lost(table: &str, address: SocketAddrV4) -> u64 {
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let local = format!("{ip:08X}:{:04X}", address.port());
+    let mut lines = table.lines().map(str::split_ascii_whitespace);
+    let own = lines.find_map(|mut words| (words.nth(1) == Some(&local)).then_some(words));
+    own.and_then(Iterator::last).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 /// Reads what is there, up to a bound; `true` when there may be more.
-fn drain(socket: &Socket, buffer: &mut [u8], inbox: &Inbox, labels: &Labels, errors: &mut u32) -> bool {
+fn drain(
+    socket: &Socket,
+    buffer: &mut [u8],
+    inbox: &Inbox,
+    labels: &Labels,
+    errors: &mut u32,
+    burst: &mut Burst,
+) -> bool {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut datagrams = 0;
     while datagrams < AT_ONCE {
@@ -115,6 +156,8 @@ fn drain(socket: &Socket, buffer: &mut [u8], inbox: &Inbox, labels: &Labels, err
         };
         *errors = 0;
         datagrams += 1;
+        burst.datagrams += 1;
+        burst.bytes += length;
         let parsed = wire::dogstatsd::parse_datagram(buffer.get(..length).unwrap_or_default());
         inbox.count(Dropped::Metrics, parsed.dropped);
         metrics.extend(parsed.metrics);
@@ -144,5 +187,23 @@ fn forward(inbox: &Inbox, path: &'static str, body: Vec<u8>) {
     let forward = Forward { subdomain: "api".into(), path: path.into(), headers, body };
     if !inbox.offer_data(Arrival::Forward(Box::new(forward))) {
         inbox.count(Dropped::Forwards, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_had_no_room_for() {
+        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+  211: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 5 2 0 4711
+  212: 00000000:1FBE 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 6 2 0 1
+";
+        let check =
+            |address: &str, want| assert_eq!(lost(table, address.parse().unwrap()), want, "{address}");
+        check("127.0.0.1:8125", 4711);
+        check("0.0.0.0:8126", 1);
+        check("127.0.0.1:8126", 0);
     }
 }

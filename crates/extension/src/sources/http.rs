@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -22,13 +22,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Room};
 use crate::log::{self, Level};
 
 /// From the first byte of a request to the end of its headers; between two parts of a body.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For all of a body.
+const WHOLE_BODY: Duration = Duration::from_secs(15);
+/// Bytes of a body that is refused, which are read so that the client comes to read the answer.
+const MAX_UNREAD: usize = 256 << 20;
 /// Open connections of one source.
 const MAX_CONNECTIONS: usize = 256;
 /// After a failed accept, so that a full table of file descriptors is not asked in a circle.
@@ -124,34 +128,95 @@ pub(crate) enum BodyError {
 }
 
 /// Reads a whole body of at most `limit` bytes.
-pub(crate) async fn read_body(mut body: Incoming, limit: usize, inbox: &Inbox) -> Result<Bytes, BodyError> {
-    let mut room = inbox.room();
-    let mut whole = BytesMut::new();
-    let mut refused = (body.size_hint().lower() > limit as u64).then_some(BodyError::TooLarge);
-    let mut unread = limit.saturating_mul(3);
-    while let Some(frame) = next(&mut body).await? {
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            refused = Some(BodyError::TooLarge);
-        } else if refused.is_none() && !room.grow(data.len()) {
-            refused = Some(BodyError::Busy);
-        }
-        unread = unread.saturating_sub(data.len());
-        match refused {
-            Some(_) if unread == 0 => break,
-            Some(_) => whole = BytesMut::new(),
-            None if whole.is_empty() && body.is_end_stream() => return Ok(data),
-            None => whole.extend_from_slice(&data),
-        }
-    }
-    refused.map_or(Ok(whole.freeze()), Err)
+pub(crate) async fn read_body(body: Incoming, limit: usize, inbox: &Inbox) -> Result<Bytes, BodyError> {
+    read_held(body, limit, inbox).await.map(|(whole, _)| whole)
 }
 
-async fn next(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, BodyError> {
-    match timeout(PATIENCE, body.frame()).await {
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(None) => Ok(None),
-        Ok(Some(Err(_))) | Err(_) => Err(BodyError::Broken),
+/// The same; gives the room that it takes as well, for as long as it waits to be taken.
+pub(crate) async fn read_held(
+    body: Incoming,
+    limit: usize,
+    inbox: &Inbox,
+) -> Result<(Bytes, Room<'_>), BodyError> {
+    let mut incoming = Body::new(body, limit);
+    let (mut room, mut whole) = (inbox.room(), BytesMut::new());
+    while let Some(data) = incoming.next().await? {
+        if !room.hold(whole.len() + data.len()).await {
+            return Err(incoming.refuse(BodyError::Busy).await);
+        }
+        if whole.is_empty() {
+            if incoming.is_ended() {
+                return Ok((data, room));
+            }
+            // What a header claims is believed as far as a page of address space goes: it is not touched before.
+            whole.reserve(incoming.announced().min(limit));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok((whole.freeze(), room))
+}
+
+/// A request's body, part by part.
+pub(crate) struct Body {
+    incoming: Incoming,
+    /// When the whole body has to be there: a client that sends a byte now and then does not keep its room.
+    deadline: Instant,
+    left: usize,
+    limit: usize,
+    announced: usize,
+}
+
+impl Body {
+    pub(crate) fn new(incoming: Incoming, limit: usize) -> Self {
+        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        Self { incoming, deadline: Instant::now() + WHOLE_BODY, left: limit, limit, announced }
+    }
+
+    /// How long it is, as its header says; 0 when that says nothing.
+    pub(crate) fn announced(&self) -> usize {
+        self.announced
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// The next part; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if self.announced > self.limit {
+            return Err(self.refuse(BodyError::TooLarge).await);
+        }
+        let Some(data) = self.part().await? else { return Ok(None) };
+        match self.left.checked_sub(data.len()) {
+            Some(left) => self.left = left,
+            None => return Err(self.refuse(BodyError::TooLarge).await),
+        }
+        Ok(Some(data))
+    }
+
+    /// Reads on for a while without keeping anything, so that the client comes to read why.
+    pub(crate) async fn refuse(&mut self, why: BodyError) -> BodyError {
+        let mut unread = MAX_UNREAD;
+        while unread > 0
+            && let Ok(Some(data)) = self.part().await
+        {
+            unread = unread.saturating_sub(data.len());
+        }
+        why
+    }
+
+    async fn part(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let until = self.deadline.min(Instant::now() + PATIENCE);
+        loop {
+            match timeout_at(until, self.incoming.frame()).await {
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    Err(_trailers) => {}
+                },
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(_))) | Err(_) => return Err(BodyError::Broken),
+            }
+        }
     }
 }
 

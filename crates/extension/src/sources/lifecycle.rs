@@ -17,6 +17,7 @@ use wire::lifecycle::{END_PATH, EndHeaders, HELLO_PATH, START_PATH, StartAnswer,
 
 use crate::inbox::Inbox;
 use crate::log::{self, Level};
+use crate::sources::capture::{self, Capture};
 use crate::sources::http::{Answer, BodyError, Source, not_found, ok, read_body};
 
 /// Lambda's limit for requests and responses, and some room.
@@ -29,11 +30,12 @@ pub(crate) struct Lifecycle {
     inbox: Rc<Inbox>,
     function: Function,
     settings: Settings,
+    capture: Capture,
 }
 
 impl Lifecycle {
-    pub(crate) fn new(inbox: Rc<Inbox>, function: Function, settings: Settings) -> Self {
-        Self { inbox, function, settings }
+    pub(crate) fn new(inbox: Rc<Inbox>, function: Function, settings: Settings, capture: Capture) -> Self {
+        Self { inbox, function, settings, capture }
     }
 }
 
@@ -53,7 +55,8 @@ impl Source for Lifecycle {
             }
             (END_PATH, &Method::POST) => {
                 let (body, refusal) = taken(read_body(body, MAX_BODY, &self.inbox).await);
-                self.tell(Input::EndCall(Box::new(end(&head.headers, &body))));
+                let tags = self.capture.response(&body);
+                self.tell(Input::EndCall(Box::new(EndCall { tags, ..end(&head.headers, &body) })));
                 refusal.unwrap_or_else(ok)
             }
             _ => not_found(),
@@ -63,12 +66,13 @@ impl Source for Lifecycle {
 
 impl Lifecycle {
     fn start(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let event: Value = serde_json::from_slice(body).unwrap_or_default();
-        let reading = read(&event, headers, &self.function, &self.settings);
+        let event = capture::parse(body);
+        let mut reading = read(&event, headers, &self.function, &self.settings);
         let mut answer = ok();
         if let Some(parent) = &reading.parent {
             write(&mut answer, &StartAnswer { trace_id: parent.trace_id, priority: parent.priority });
         }
+        self.capture.event(&mut reading, &event);
         let StartHeaders { request_id } = StartHeaders::read(texts(headers));
         self.tell(Input::StartCall(Box::new(StartCall { request_id, reading })));
         answer
@@ -101,7 +105,7 @@ fn taken(body: Result<Bytes, BodyError>) -> (Bytes, Option<Answer>) {
 }
 
 /// What the event says; what its carriers do not say, the headers of the call may.
-fn read(event: &Value, headers: &HeaderMap, function: &Function, settings: &Settings) -> Reading {
+pub(crate) fn read(event: &Value, headers: &HeaderMap, function: &Function, settings: &Settings) -> Reading {
     let mut reading = trigger::read(event, function, settings);
     if reading.parent.is_none() {
         reading.adopt(trigger::context_in(&Headers(headers), settings), settings);
@@ -117,6 +121,7 @@ fn end(headers: &HeaderMap, body: &[u8]) -> EndCall {
         span_id,
         http_status_code: status_code(body),
         error: error.map(|e| InvocationError { message: e.message, kind: e.kind, stack: e.stack }),
+        ..EndCall::default()
     }
 }
 

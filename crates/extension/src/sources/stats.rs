@@ -35,6 +35,6 @@ impl Defaults {
             container_id: &tracer.container_id,
         };
         let body = wire::stats::complete(body, known).map_err(|error| error.to_string())?;
-        Ok(body.map(|body| ClientStats { body }))
+        Ok(body.map(ClientStats::Sent))
     }
 }

@@ -5,20 +5,24 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engine::{Dropped, Input};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use model::{Text, TracerInfo};
-use wire::v04::Decoded;
+use wire::v04::{Cutter, DecodeError, Decoded};
 
 use crate::config::Config;
 use crate::inbox::{Arrival, Inbox, Protocol, Sent};
 use crate::log::{self, Level};
 use crate::sources::forward;
-use crate::sources::http::{Answer, BodyError, Source, json, not_found, read_body};
+use crate::sources::http::{Answer, Body, BodyError, Source, json, not_found, read_body, read_held};
 use crate::sources::stats::Defaults;
 
 /// As in the agent.
 const MAX_BODY: usize = 50 << 20;
+/// Of the protocols whose bodies cannot be taken apart while they come, and of packed ones, unpacked.
+const MAX_WHOLE: usize = 16 << 20;
+/// From this size on a body is taken apart.
+const LARGE: usize = 512 << 10;
 /// Of statistics, and of what is passed on: the agent's bound for the latter.
 const MAX_FORWARD: usize = 10 << 20;
 
@@ -67,21 +71,86 @@ impl Traces {
     /// Answers when the body is there; it is decoded later.
     async fn take(&self, protocol: Protocol, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
-        let refusal = match read_body(body, MAX_BODY, &self.inbox).await {
-            Ok(body) => {
-                let tracer = tracer(&head.headers);
-                let encoding = header(&head.headers, "content-encoding").to_owned();
-                if self.inbox.offer_data(Arrival::Traces(Sent { protocol, tracer, encoding, body })) {
-                    return json(StatusCode::OK, Bytes::from_static(br#"{"rate_by_service":{}}"#));
-                }
-                BodyError::Busy
-            }
+        let tracer = tracer(&head.headers);
+        let encoding = header(&head.headers, "content-encoding").to_owned();
+        let is_cut = protocol == Protocol::V04 && matches!(&*encoding, "" | "identity");
+        let announced_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let is_chunked = body.size_hint().exact().is_none();
+        let taken = if is_cut && (announced_bytes > LARGE || is_chunked) {
+            self.take_apart(tracer, body).await
+        } else {
+            self.take_whole(Sent { protocol, tracer, encoding, body: Bytes::new() }, body).await
+        };
+        let refusal = match taken {
+            Ok(()) => return json(StatusCode::OK, Bytes::from_static(br#"{"rate_by_service":{}}"#)),
             // The tracer sees it fail and may send it again.
-            Err(BodyError::Broken) => return BodyError::Broken.answer(),
-            Err(error) => error,
+            Err(Refusal::Body(BodyError::Broken)) => return BodyError::Broken.answer(),
+            Err(Refusal::Body(error)) => error.answer(),
+            Err(Refusal::Malformed(why)) => {
+                let status = match why {
+                    DecodeError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                json(status, serde_json::json!({ "error": why.to_string() }).to_string())
+            }
         };
         self.inbox.count(Dropped::Spans, announced(&head.headers));
-        refusal.answer()
+        refusal
+    }
+
+    async fn take_whole(&self, sent: Sent, body: Incoming) -> Result<(), Refusal> {
+        let (body, _room) = read_held(body, MAX_WHOLE, &self.inbox).await?;
+        match self.inbox.offer_patiently(Arrival::Traces(Sent { body, ..sent })).await {
+            true => Ok(()),
+            false => Err(BodyError::Busy.into()),
+        }
+    }
+
+    /// A large body is never here as a whole. Should it break, what came before has been taken: the tracer
+    /// sends all of it again, and spans that are known are left out.
+    async fn take_apart(&self, tracer: TracerInfo, body: Incoming) -> Result<(), Refusal> {
+        let (mut body, mut cutter, mut room) =
+            (Body::new(body, MAX_BODY), Cutter::default(), self.inbox.room());
+        while let Some(data) = body.next().await? {
+            if !room.hold(cutter.held() + data.len()).await {
+                return Err(body.refuse(BodyError::Busy).await.into());
+            }
+            cutter.push(&data);
+            loop {
+                match cutter.piece() {
+                    Ok(None) => break,
+                    Ok(Some(piece)) => {
+                        if !self.take_piece(&tracer, piece).await {
+                            return Err(body.refuse(BodyError::Busy).await.into());
+                        }
+                    }
+                    Err(why) => {
+                        body.refuse(BodyError::Broken).await;
+                        return Err(Refusal::Malformed(why));
+                    }
+                }
+            }
+        }
+        let Some(last) = cutter.finish().map_err(Refusal::Malformed)? else { return Ok(()) };
+        if self.take_piece(&tracer, last).await { Ok(()) } else { Err(BodyError::Busy.into()) }
+    }
+
+    async fn take_piece(&self, tracer: &TracerInfo, piece: Vec<u8>) -> bool {
+        let (tracer, body) = (tracer.clone(), Bytes::from(piece));
+        let sent = Sent { protocol: Protocol::V04, tracer, encoding: String::new(), body };
+        self.inbox.offer_patiently(Arrival::Traces(sent)).await
+    }
+}
+
+/// Why a request with traces was not taken.
+enum Refusal {
+    Body(BodyError),
+    Malformed(DecodeError),
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
     }
 }
 
@@ -192,7 +261,7 @@ fn merged(headers: TracerInfo, body: TracerInfo) -> TracerInfo {
 fn read(protocol: Protocol, encoding: &str, body: &[u8]) -> Result<(TracerInfo, Decoded), String> {
     let plain = match encoding {
         "" | "identity" => Cow::Borrowed(body),
-        _ => Cow::Owned(payload::decompress(body, encoding, MAX_BODY).map_err(|error| error.to_string())?),
+        _ => Cow::Owned(payload::decompress(body, encoding, MAX_WHOLE).map_err(|error| error.to_string())?),
     };
     let plain_spans = |decoded| (TracerInfo::default(), decoded);
     match protocol {

@@ -40,10 +40,12 @@ struct State {
     seen: Vec<Seen>,
 }
 
-/// One request: of Secrets Manager by the secret's name, of Datadog by path and key.
+/// One request: of Secrets Manager by the secret's name, of Datadog by the proof of a role that wants a key, or by path
+/// and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Secret(String),
+    Proof(String),
     Data { path: String, key: String, taken: bool },
 }
 
@@ -139,6 +141,11 @@ async fn answer(
         note(&shared, Seen::Secret(body["SecretId"].as_str().unwrap().to_owned()));
         let (status, body) = secret(&shared).await;
         return Ok(reply(status, body));
+    }
+    if head.uri.path() == "/api/v2/intake-key" {
+        note(&shared, Seen::Proof(header("authorization")));
+        let key = shared.state.lock().unwrap().good.clone();
+        return Ok(reply(200, serde_json::json!({"data": {"attributes": {"api_key": key}}}).to_string()));
     }
     let key = header("dd-api-key");
     let taken = shared.state.lock().unwrap().good == key;

@@ -31,17 +31,22 @@ struct Shared {
     changed: Notify,
 }
 
+/// Calls that are remembered whole: a long run makes many.
+const MAX_CALLS: usize = 1000;
+
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
+    /// When `/event/next` was asked, each time.
+    asked: Vec<Instant>,
     events: VecDeque<String>,
     refuse_telemetry: bool,
+    no_telemetry: bool,
     refuse_next: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) at: Instant,
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
@@ -65,6 +70,11 @@ impl FakeLambda {
         self.shared.state.lock().unwrap().refuse_telemetry = true;
     }
 
+    /// As AWS's emulator: it accepts a subscription, says in the body that it has none, and delivers nothing.
+    pub(crate) fn has_no_telemetry(&self) {
+        self.shared.state.lock().unwrap().no_telemetry = true;
+    }
+
     /// From now on `/event/next` is answered with 500.
     pub(crate) fn refuse_next(&self) {
         self.shared.state.lock().unwrap().refuse_next = true;
@@ -77,7 +87,7 @@ impl FakeLambda {
 
     /// How often `/event/next` was asked.
     pub(crate) fn asked_so_far(&self) -> usize {
-        self.calls().iter().filter(|c| c.line == NEXT).count()
+        self.shared.state.lock().unwrap().asked.len()
     }
 
     /// When `/event/next` was asked for the `n`th time.
@@ -85,9 +95,8 @@ impl FakeLambda {
         let asked = async {
             loop {
                 let changed = self.shared.changed.notified();
-                let calls = self.calls();
-                if let Some(call) = calls.iter().filter(|c| c.line == NEXT).nth(n - 1) {
-                    return call.at;
+                if let Some(at) = self.shared.state.lock().unwrap().asked.get(n - 1) {
+                    return *at;
                 }
                 changed.await;
             }
@@ -142,13 +151,21 @@ async fn answer(
     let line = format!("{} {}", head.method, head.uri.path());
     let headers =
         head.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
+    let at = Instant::now();
     let call = Call {
-        at: Instant::now(),
         line: line.clone(),
         headers: headers.collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    shared.state.lock().unwrap().calls.push(call);
+    {
+        let mut state = shared.state.lock().unwrap();
+        if line == NEXT {
+            state.asked.push(at);
+        }
+        if state.calls.len() < MAX_CALLS {
+            state.calls.push(call);
+        }
+    }
     shared.changed.notify_waiters();
     Ok(match line.as_str() {
         REGISTER => {
@@ -160,6 +177,10 @@ async fn answer(
         SUBSCRIBE if shared.state.lock().unwrap().refuse_telemetry => {
             reply(400, r#"{"errorType":"ValidationError","errorMessage":"no"}"#)
         }
+        SUBSCRIBE if shared.state.lock().unwrap().no_telemetry => reply(
+            202,
+            r#"{"errorMessage":"Telemetry API is not supported","errorType":"Telemetry.NotSupported"}"#,
+        ),
         SUBSCRIBE => reply(200, "OK"),
         NEXT => next(&shared).await,
         _ => reply(404, ""),

@@ -208,6 +208,42 @@ async fn a_broken_mask_is_told_loudly_and_nothing_leaks() {
     );
 }
 
+/// More datagrams than the kernel keeps, while the process cannot read: some are lost, and it is known how many.
+#[tokio::test]
+async fn datagrams_that_the_kernel_lost_are_counted() {
+    const SENT: u32 = 40_000;
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let agent = started(&lambda, &intake.url(), &[(STRATEGY, "end")]).await;
+    lambda.invoke("r-1", MINUTE);
+    agent.telemetry(&delivery(&[start("r-1")])).await;
+    let signal = |name: &str| {
+        let pid = agent.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", agent.ports.dogstatsd)).unwrap();
+    for _ in 0..SENT {
+        socket.send(b"flood.count:1|c|#shop:berlin").unwrap();
+    }
+    signal("-CONT");
+    let told = |s: &State| {
+        let lost = count_of(s, "datadog.serverless.extension.dropped", &["signal:datagrams", "reason:inbox"]);
+        (count_of(s, "flood.count", &[]), lost)
+    };
+    let until = std::time::Instant::now() + crate::fake_lambda::PATIENCE;
+    while intake.store().read(|s| told(s).0 + told(s).1) < f64::from(SENT)
+        && std::time::Instant::now() < until
+    {
+        http(agent.ports.lifecycle, "POST", "/lambda/flush", &[], b"").await;
+        let soon = std::time::Instant::now() + Duration::from_millis(200);
+        intake.store().wait_until(|s| told(s).0 + told(s).1 >= f64::from(SENT), soon).await;
+    }
+    let (arrived, lost) = intake.store().read(told);
+    assert_eq!(arrived + lost, f64::from(SENT), "{arrived} arrived, {lost} counted as lost");
+    assert!(arrived > 0.0 && lost > 0.0, "{arrived} arrived, {lost} counted as lost");
+}
+
 #[tokio::test]
 async fn dogstatsd_comes_through_a_unix_socket_with_sets_events_and_service_checks() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::agent::Agent;
-use crate::cloud::Cloud;
-use crate::fake_lambda::FakeLambda;
+use crate::cloud::{Cloud, Seen};
+use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::faults::invocation;
 
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
@@ -127,6 +130,59 @@ async fn a_plain_key_stands_in_for_a_secret_that_is_not_there() {
     let printed = agent.printed();
     assert!(printed.contains("ResourceNotFoundException"), "{printed}");
     assert!(printed.contains("So DD_API_KEY is used instead"), "{printed}");
+}
+
+/// The proof is a question to STS that only the role can have signed, which nobody asked.
+#[tokio::test]
+async fn a_role_gets_a_key_for_its_proof() {
+    let (lambda, cloud) = (FakeLambda::start().await, Cloud::start(&[], GOOD).await);
+    let delegated =
+        [("DD_API_KEY_SECRET_ARN", ""), ("AWS_ENDPOINT_URL", ""), ("DD_ORG_UUID", "organisation-1")];
+    let mut agent = start(&lambda, &cloud, &delegated);
+    lambda.asked(1).await;
+    invocation(&lambda, &agent, 1, 1).await;
+    shut_down(&lambda, &mut agent).await;
+    cloud.until("traces", |c| !c.taken(TRACES).is_empty()).await;
+    let seen = cloud.seen();
+    let proofs: Vec<_> = seen
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Proof(proof) => Some(proof.strip_prefix("Delegated ").unwrap()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(proofs.len(), 1, "{seen:#?}");
+    let text = |part: &str| match part {
+        "POST" => part.to_owned(),
+        part => String::from_utf8(STANDARD.decode(part).unwrap()).unwrap(),
+    };
+    let parts: Vec<_> = proofs[0].split('|').map(text).collect();
+    assert_eq!(parts[0], "Action=GetCallerIdentity&Version=2011-06-15");
+    assert_eq!(parts[2..], ["POST", "https://sts.eu-west-1.amazonaws.com/"]);
+    let headers: serde_json::Value = serde_json::from_str(&parts[1]).unwrap();
+    assert_eq!(headers["x-ddog-org-id"][0], "organisation-1");
+    let signature = headers["authorization"][0].as_str().unwrap();
+    assert!(signature.contains("Credential=AKID/") && signature.contains("x-ddog-org-id"), "{signature}");
+    assert!(!parts[1].contains("hush") && !agent.printed().contains("hush"));
+}
+
+/// The key that is there is used until the other one is: no invocation waits for it.
+#[tokio::test]
+async fn a_key_that_is_old_is_searched_again() {
+    let (lambda, cloud) = (FakeLambda::start().await, Cloud::start(&[GOOD], GOOD).await);
+    let mut agent = start(&lambda, &cloud, &[("DD_API_KEY_SECRET_RELOAD_INTERVAL", "1")]);
+    lambda.asked(1).await;
+    let begun = std::time::Instant::now();
+    let mut number = 0;
+    while cloud.searches("dd") < 3 {
+        assert!(begun.elapsed() < PATIENCE * 2, "{:#?}", cloud.seen().len());
+        number += 1;
+        invocation(&lambda, &agent, number, number as u64).await;
+    }
+    // No more than one each second.
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    shut_down(&lambda, &mut agent).await;
+    assert_eq!(agent.printed(), "");
 }
 
 /// What is frozen into a snapshot is the same in every sandbox made of it: no key is, and no connection.

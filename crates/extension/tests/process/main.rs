@@ -11,19 +11,28 @@
 )]
 
 mod agent;
+mod bodies;
 mod cloud;
 mod data;
+mod egress;
 mod fake_lambda;
 mod faults;
+mod file;
 mod flushing;
 mod keys;
 mod otlp;
+mod managed;
 mod ports;
+mod promises;
 mod records;
 mod rules;
+mod runtime_api;
+mod runtime_proxy;
 mod sandboxed;
 mod secure;
+mod soak;
 mod start;
+mod tally;
 mod tracers;
 
 use std::time::Instant;

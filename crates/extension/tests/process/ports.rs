@@ -10,6 +10,8 @@ pub(crate) struct Ports {
     pub(crate) dogstatsd: u16,
     pub(crate) lifecycle: u16,
     pub(crate) telemetry: u16,
+    /// Of the Runtime API proxy; listened on when a test says so.
+    pub(crate) runtime: u16,
 }
 
 /// Where this process looks next.
@@ -24,7 +26,7 @@ impl Ports {
         for _ in 0..BLOCKS {
             let block = (begin + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % BLOCKS;
             let first = FIRST + u16::try_from(block).unwrap() * 4;
-            let tcp = [0, 1, 2].map(|n| TcpListener::bind(("127.0.0.1", first + n)));
+            let tcp = [0, 1, 2, 3].map(|n| TcpListener::bind(("127.0.0.1", first + n)));
             let udp = UdpSocket::bind(("127.0.0.1", first + 3));
             if tcp.iter().all(Result::is_ok) && udp.is_ok() {
                 return Self {
@@ -32,6 +34,7 @@ impl Ports {
                     lifecycle: first + 1,
                     telemetry: first + 2,
                     dogstatsd: first + 3,
+                    runtime: first + 3,
                 };
             }
         }
@@ -39,12 +42,13 @@ impl Ports {
     }
 
     /// The settings that make the process listen there.
-    pub(crate) fn variables(self) -> [(&'static str, String); 4] {
+    pub(crate) fn variables(self) -> [(&'static str, String); 5] {
         [
             ("DD_APM_RECEIVER_PORT", self.traces.to_string()),
             ("DD_DOGSTATSD_PORT", self.dogstatsd.to_string()),
             ("DD_LAMBDA_LIFECYCLE_PORT", self.lifecycle.to_string()),
             ("DD_LAMBDA_TELEMETRY_PORT", self.telemetry.to_string()),
+            ("DD_LAMBDA_RUNTIME_PROXY_PORT", self.runtime.to_string()),
         ]
     }
 }

@@ -19,6 +19,31 @@ fn span(id: u64, kind: &'static str, resource: &'static str, tags: &[(&'static s
 }
 
 #[tokio::test]
+async fn statistics_are_made_when_that_is_set_and_what_was_sampled_out_stays() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let url = intake.url();
+    let mut variables = to(&url).to_vec();
+    variables.push(("DD_LAMBDA_EXTENSION_COMPUTE_STATS", "true"));
+    let mut agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    lambda.invoke("r-1", Duration::from_secs(60));
+    let [mut kept, mut left_out] = [1, 2].map(|id| span(id, "web", "GET /orders", &[]));
+    kept.spans[0].metrics.insert("_sampling_priority_v1", 1.0);
+    left_out.spans[0].metrics.insert("_sampling_priority_v1", 0.0);
+    assert_eq!(agent.put_traces(&wire::v04::encode(&[kept, left_out])).await.status, 200);
+    agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
+    arrives(&intake, "statistics", |s| s.requests(false).iter().any(|r| r.path == "/api/v0.2/stats")).await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let state = intake.store().snapshot();
+    let stats = state.requests.iter().find(|r| r.path == "/api/v0.2/stats").unwrap();
+    assert_eq!((stats.items, stats.status), (1, Some(202)), "{stats:?}");
+    let spans: Vec<_> = state.traces.iter().flat_map(|trace| &trace.spans).collect();
+    assert_eq!(spans.iter().map(|s| s.span_id.get()).collect::<Vec<_>>(), [1]);
+    assert_eq!(spans[0].tag("_dd.compute_stats"), None);
+}
+
+#[tokio::test]
 async fn traces_leave_as_the_settings_say() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
     let url = intake.url();

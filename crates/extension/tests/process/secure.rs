@@ -1,4 +1,4 @@
-//! TLS to the intake, and how many connections it takes.
+//! TLS to the intake: how many connections it takes, and whom it trusts.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,34 +9,41 @@ use intake::Intake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::agent::Agent;
+use crate::cloud::Cloud;
 use crate::fake_lambda::FakeLambda;
 use crate::faults::invocation;
 use crate::{arrives, to};
 
 /// Takes TLS off, and counts connections.
-struct Terminator {
-    url: String,
+pub(crate) struct Terminator {
+    pub(crate) url: String,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
-/// A certificate for 127.0.0.1 and its authority, of which nobody has the key any more.
-fn file(name: &str) -> String {
+/// A certificate for 127.0.0.1, 0.0.0.0 and what is below `datadog.test`, and its authority, of which nobody has the key
+/// any more.
+pub(crate) fn file(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/tls").join(name).to_str().unwrap().to_owned()
 }
 
 impl Terminator {
-    async fn start(intake: &Intake) -> Self {
+    /// In front of a server, given by its address.
+    pub(crate) async fn start(behind: &str) -> Self {
+        Self::speaking(behind, ALL_VERSIONS).await
+    }
+
+    async fn speaking(behind: &str, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
@@ -45,7 +52,7 @@ impl Terminator {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
-        let (behind, counter) = (intake.url().replace("http://", ""), connections.clone());
+        let (behind, counter) = (behind.replace("http://", ""), connections.clone());
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
@@ -70,7 +77,7 @@ impl Drop for Terminator {
 #[tokio::test]
 async fn all_signals_of_all_invocations_share_one_tls_connection() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
-    let terminator = Terminator::start(&intake).await;
+    let terminator = Terminator::start(&intake.url()).await;
     let authority = file("authority.pem");
     let mut variables = to(&terminator.url).to_vec();
     variables.push(("DD_TLS_CERT_FILE", &authority));
@@ -90,7 +97,7 @@ async fn all_signals_of_all_invocations_share_one_tls_connection() {
 #[tokio::test]
 async fn an_unknown_authority_is_not_trusted() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
-    let terminator = Terminator::start(&intake).await;
+    let terminator = Terminator::start(&intake.url()).await;
     let mut variables = to(&terminator.url).to_vec();
     variables.push(("DD_TLS_CERT_FILE", "/does/not/exist.pem"));
     let mut agent = Agent::start(&lambda, &variables);
@@ -102,4 +109,50 @@ async fn an_unknown_authority_is_not_trusted() {
     let printed = agent.printed();
     assert!(printed.contains("DD_TLS_CERT_FILE: /does/not/exist.pem cannot be used"), "{printed}");
     assert!(printed.contains("UnknownIssuer"), "{printed}");
+}
+
+/// A server that is too old gets nothing, and the other way round all is there.
+#[tokio::test]
+async fn the_lowest_version_of_tls_is_kept_to() {
+    for (lowest, reaches) in [("tlsv1.3", false), ("tlsv1.2", true)] {
+        let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+        let terminator = Terminator::speaking(&intake.url(), &[&version::TLS12]).await;
+        let authority = file("authority.pem");
+        let mut variables = to(&terminator.url).to_vec();
+        variables.extend([("DD_TLS_CERT_FILE", &*authority), ("DD_MIN_TLS_VERSION", lowest)]);
+        let mut agent = Agent::start(&lambda, &variables);
+        lambda.asked(1).await;
+        invocation(&lambda, &agent, 1, 1).await;
+        lambda.shutdown(Duration::from_secs(2));
+        assert!(agent.ended().await.success());
+        let printed = agent.printed();
+        assert_eq!(intake.store().snapshot().counts.spans > 0, reaches, "{lowest}: {printed}");
+        assert_eq!(printed.contains("cannot connect"), !reaches, "{lowest}: {printed}");
+    }
+}
+
+/// Whoever gives the key is known, whatever is set.
+#[tokio::test]
+async fn skipping_the_check_of_certificates_is_for_intakes_only() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let cloud = Cloud::start(&["ffffffffffffffffffffffffffffffff"], "").await;
+    let (terminator, aws) = (Terminator::start(&intake.url()).await, Terminator::start(&cloud.url).await);
+    let mut variables = to(&terminator.url).to_vec();
+    variables.extend([
+        ("DD_SKIP_SSL_VALIDATION", "true"),
+        ("DD_API_KEY_SECRET_ARN", "dd"),
+        ("AWS_ENDPOINT_URL", &aws.url),
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "hush"),
+    ]);
+    let mut agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    invocation(&lambda, &agent, 1, 1).await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    arrives(&intake, "a span", |s| s.counts().spans > 0).await;
+    let printed = agent.printed();
+    assert_eq!(cloud.seen(), [], "{printed}");
+    assert!(printed.contains("DD_API_KEY_SECRET_ARN") && printed.contains("UnknownIssuer"), "{printed}");
+    assert_eq!(printed.matches("DD_SKIP_SSL_VALIDATION is on").count(), 1, "{printed}");
 }

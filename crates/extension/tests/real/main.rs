@@ -1,5 +1,5 @@
-//! The real process and the key in all the places that it may be in, of an AWS that checks signatures and
-//! permissions.
+//! The real process beside real parts: the key in all the places that it may be in, of an AWS that checks
+//! signatures and permissions; a function of AWS's own runtime.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod aws;
 mod cloud;
 #[path = "../process/fake_lambda.rs"]
 mod fake_lambda;
+mod no_library;
 #[path = "../process/ports.rs"]
 mod ports;
 #[path = "../process/records.rs"]

@@ -1,11 +1,12 @@
 //! `AgentPayload`, the protobuf of the trace intake.
 //! <https://github.com/DataDog/datadog-agent/tree/main/pkg/proto/datadog/trace>
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    Attribute, SamplingPriority, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId,
-    TracerPayload, UnixNanos,
+    Attribute, SamplingPriority, SharedTags, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk,
+    TraceId, TracerPayload, UnixNanos,
 };
 use protobuf::{Reader, Value, Writer};
 
@@ -20,6 +21,9 @@ const NO_PRIORITY: i64 = -128;
 const TARGET_TPS: f64 = 60.0;
 const ERROR_TPS: f64 = 60.0;
 
+/// A span's tags.
+const META: u32 = 10;
+
 mod agent {
     pub(super) const TRACER_PAYLOADS: u32 = 5;
     pub(super) const TARGET_TPS: u32 = 8;
@@ -30,8 +34,9 @@ mod agent {
 /// in the tag `_dd.p.tid`.
 pub fn encode(payloads: &[TracerPayload]) -> Vec<u8> {
     let mut w = Writer::with_capacity(payloads.iter().map(TracerPayload::weight).sum::<usize>() + 64);
+    let mut common = Common::default();
     for payload in payloads {
-        w.message(agent::TRACER_PAYLOADS, |w| tracer_payload(w, payload));
+        w.message(agent::TRACER_PAYLOADS, |w| tracer_payload(w, payload, &mut common));
     }
     w.double(agent::TARGET_TPS, TARGET_TPS);
     w.double(agent::ERROR_TPS, ERROR_TPS);
@@ -49,7 +54,25 @@ pub fn decode(body: &[u8]) -> Result<Vec<TracerPayload>, DecodeError> {
     Ok(payloads)
 }
 
-pub(crate) fn tracer_payload(w: &mut Writer, payload: &TracerPayload) {
+/// Tags that many spans share, as they were written last.
+#[derive(Default)]
+pub(crate) struct Common {
+    tags: Option<Arc<SharedTags<Text>>>,
+    written: Vec<u8>,
+}
+
+impl Common {
+    fn write(&mut self, w: &mut Writer, tags: &Arc<SharedTags<Text>>) {
+        if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
+            let mut w = Writer::with_capacity(1024);
+            tags.iter().for_each(|(key, value)| w.entry(META, key, value.as_bytes()));
+            (self.tags, self.written) = (Some(tags.clone()), w.into_bytes());
+        }
+        w.raw(&self.written);
+    }
+}
+
+pub(crate) fn tracer_payload(w: &mut Writer, payload: &TracerPayload, common: &mut Common) {
     let TracerPayload { tracer, runtime_id, env, hostname, app_version, tags, chunks } = payload;
     w.text(1, &tracer.container_id);
     w.text(2, &tracer.language);
@@ -57,7 +80,7 @@ pub(crate) fn tracer_payload(w: &mut Writer, payload: &TracerPayload) {
     w.text(4, &tracer.tracer_version);
     w.text(5, runtime_id);
     for chunk in chunks {
-        w.message(6, |w| trace_chunk(w, chunk));
+        w.message(6, |w| trace_chunk(w, chunk, common));
     }
     text_tags(w, 7, tags);
     w.text(8, env);
@@ -65,16 +88,16 @@ pub(crate) fn tracer_payload(w: &mut Writer, payload: &TracerPayload) {
     w.text(10, app_version);
 }
 
-pub(crate) fn trace_chunk(w: &mut Writer, chunk: &TraceChunk) {
+pub(crate) fn trace_chunk(w: &mut Writer, chunk: &TraceChunk, common: &mut Common) {
     w.int(1, chunk.priority.map_or(NO_PRIORITY, |priority| priority.as_i8().into()));
     w.text(2, &chunk.origin);
     for span in &chunk.spans {
-        w.message(3, |w| write_span(w, span));
+        w.message(3, |w| write_span(w, span, common));
     }
     text_tags(w, 4, &chunk.tags);
 }
 
-pub(crate) fn write_span(w: &mut Writer, span: &Span) {
+pub(crate) fn write_span(w: &mut Writer, span: &Span, common: &mut Common) {
     w.text(1, &span.service);
     w.text(2, &span.name);
     w.text(3, &span.resource);
@@ -84,7 +107,12 @@ pub(crate) fn write_span(w: &mut Writer, span: &Span) {
     w.uint(7, span.start.as_nanos());
     w.uint(8, u64::try_from(span.duration.as_nanos()).unwrap_or(u64::MAX));
     w.uint(9, span.error.into());
-    text_tags(w, 10, &span.meta);
+    for (key, value) in span.meta.own() {
+        w.entry(META, key, value.as_bytes());
+    }
+    if let Some(shared) = span.meta.shared() {
+        common.write(w, shared);
+    }
     for (key, value) in span.metrics.iter() {
         w.double_entry(11, key, *value);
     }
@@ -204,7 +232,7 @@ fn read_span(mut reader: Reader<'_>) -> Result<Span, DecodeError> {
             7 => span.start = UnixNanos(value.uint()),
             8 => span.duration = Duration::from_nanos(value.uint()),
             9 => span.error = value.uint() != 0,
-            10 => read_tag(&mut span.meta, value)?,
+            META => read_tag(&mut span.meta, value)?,
             11 => {
                 let (key, value) = value.entry()?;
                 span.metrics.push(key, value.double());

@@ -106,7 +106,7 @@ fn pb_agent(payloads: &[TracerPayload]) -> pb::AgentPayload {
 
 /// Maps have no order in the agent's types.
 fn sorted(mut payloads: Vec<TracerPayload>) -> Vec<TracerPayload> {
-    fn sort<V>(tags: &mut Tags<V>) {
+    fn sort<V: Clone>(tags: &mut Tags<V>) {
         let mut all: Vec<_> = std::mem::take(tags).into_iter().collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         *tags = all.into_iter().collect();

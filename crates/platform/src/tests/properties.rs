@@ -7,7 +7,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, propte
 use proptest::sample::select;
 
 use super::{World, with_extension};
-use crate::{Config, PhaseName};
+use crate::{Config, Mode, PhaseName};
 
 fn fact() -> impl Strategy<Value = String> {
     const WORDS: &[&str] = &[
@@ -18,9 +18,12 @@ fn fact() -> impl Strategy<Value = String> {
         "killed 4",
         "launch-failed 5",
         "memory 9",
+        "prepare",
         "runtime next",
         "runtime next",
         "runtime next",
+        "runtime restore-next",
+        "runtime restore-error Runtime.X",
         "runtime init-error Runtime.X",
         "response",
         "response",
@@ -54,6 +57,11 @@ fn fact() -> impl Strategy<Value = String> {
     })
 }
 
+fn modes() -> impl Strategy<Value = Mode> {
+    let managed = Mode::ManagedInstances { concurrency: 2 };
+    select(vec![Mode::OnDemand, Mode::OnDemand, Mode::ProvisionedConcurrency, Mode::SnapStart, managed])
+}
+
 /// Counts answers by request and replies by call.
 fn run(config: Config, facts: &[String]) -> (World, HashMap<String, u32>, HashMap<String, u32>, u32) {
     let mut world = World::new(config);
@@ -70,7 +78,8 @@ fn run(config: Config, facts: &[String]) -> (World, HashMap<String, u32>, HashMa
     }
     world.calls += 1;
     count(&world.tell("shutdown"), &mut answers, &mut replies, &mut current);
-    for _ in 0..3 {
+    // A restore may take ten seconds, the end of an environment three.
+    for _ in 0..6 {
         count(&world.tell("+3000ms"), &mut answers, &mut replies, &mut current);
     }
     (world, answers, replies, invoked)
@@ -95,8 +104,9 @@ fn count(
 
 proptest! {
     #[test]
-    fn each_invocation_is_answered_once(facts in prop::collection::vec(fact(), 0..60), extension in any::<bool>()) {
+    fn each_invocation_is_answered_once(facts in prop::collection::vec(fact(), 0..60), extension in any::<bool>(), mode in modes()) {
         let config = if extension { with_extension() } else { Config::new("f") };
+        let config = Config { mode, ..config };
         let (world, answers, replies, invoked) = run(config, &facts);
         prop_assert_eq!(answers.len(), invoked as usize);
         prop_assert!(answers.values().all(|n| *n == 1), "{:?}", answers);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{World, with_extension};
+use crate::{Config, Mode};
 
 /// Ways into each state, from nothing.
 const STATES: &[(&str, &[&str])] = &[
@@ -63,8 +64,12 @@ const INPUTS: &[&str] = &[
     "exit 99 0",
     "memory 50",
     "out-of-memory",
+    "prepare",
+    "flushed",
     "runtime next",
     "runtime init-error Runtime.Bad",
+    "runtime restore-next",
+    "runtime restore-error Runtime.Bad",
     "response a",
     "response y",
     "error a Function.Bad",
@@ -84,13 +89,63 @@ const INPUTS: &[&str] = &[
     "+60000ms",
 ];
 
+/// Those states that only functions of snapshots have.
+const OF_SNAPSHOTS: &[(&str, &[&str])] = &[
+    ("init, starting", &["prepare", "register ext INVOKE SHUTDOWN"]),
+    ("snapshot", &["prepare", "register ext INVOKE SHUTDOWN", "runtime restore-next", "next ext"]),
+    ("restore", &["prepare", "register ext INVOKE SHUTDOWN", "runtime restore-next", "next ext", "invoke a"]),
+    (
+        "restored",
+        &[
+            "prepare",
+            "register ext INVOKE SHUTDOWN",
+            "runtime restore-next",
+            "next ext",
+            "invoke a",
+            "runtime next",
+        ],
+    ),
+];
+
+/// Those of managed instances.
+const OF_MANAGED: &[(&str, &[&str])] = &[
+    ("cold", &[]),
+    ("init, starting", &["prepare", "register ext SHUTDOWN"]),
+    ("serving, nothing", &["prepare", "register ext SHUTDOWN", "next ext", "runtime next", "runtime next"]),
+    (
+        "serving, one",
+        &["prepare", "register ext SHUTDOWN", "next ext", "runtime next", "runtime next", "invoke a"],
+    ),
+    (
+        "serving, given up",
+        &["prepare", "register ext SHUTDOWN", "next ext", "runtime next", "invoke a", "+3000ms"],
+    ),
+    ("stopping the runtime", &["prepare", "register ext SHUTDOWN", "next ext", "runtime next", "shutdown"]),
+    ("gone", &["shutdown"]),
+];
+
 #[test]
 fn every_input_in_every_state() {
+    insta::assert_snapshot!(table(&with_extension(), STATES));
+}
+
+#[test]
+fn every_input_in_every_state_of_a_snapshot() {
+    insta::assert_snapshot!(table(&Config { mode: Mode::SnapStart, ..with_extension() }, OF_SNAPSHOTS));
+}
+
+#[test]
+fn every_input_in_every_state_of_managed_instances() {
+    let mode = Mode::ManagedInstances { concurrency: 2 };
+    insta::assert_snapshot!(table(&Config { mode, ..with_extension() }, OF_MANAGED));
+}
+
+fn table(config: &Config, states: &[(&str, &[&str])]) -> String {
     let mut out = String::new();
-    for (name, way) in STATES {
+    for (name, way) in states {
         writeln!(out, "== {name}").unwrap();
         for input in INPUTS {
-            let mut world = World::new(with_extension());
+            let mut world = World::new(config.clone());
             for fact in *way {
                 world.tell(fact);
             }
@@ -102,5 +157,5 @@ fn every_input_in_every_state() {
             writeln!(out, "  {:?}", world.lambda.phase()).unwrap();
         }
     }
-    insta::assert_snapshot!(out);
+    out
 }

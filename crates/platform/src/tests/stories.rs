@@ -4,7 +4,7 @@ use super::{World, with_extension};
 use crate::Config;
 
 /// Each line of a story that starts with `>` is a fact; the lines behind it are what comes of it.
-fn check(config: Config, story: &str) {
+pub(super) fn check(config: Config, story: &str) {
     let mut world = World::new(config);
     let mut told = String::new();
     for fact in story.lines().filter_map(|l| l.trim().strip_prefix('>')) {
@@ -411,6 +411,47 @@ fn the_eleventh_extension_is_one_too_many() {
     }
     let told = world.tell("register e10");
     assert!(told.ends_with("403 Extension.TooManyExtensions: Extension limit (10) reached\n"), "{told}");
+}
+
+#[test]
+fn only_internal_extensions_give_the_runtime_half_a_second() {
+    check(
+        Config::new("f"),
+        "
+        > invoke a
+        subscriptions open
+        initStart init @0
+        spawn 1 runtime
+        > register inside INVOKE
+        reply #2 registered id-inside
+        > runtime next
+        initRuntimeDone init success @0
+        > next inside
+        extension inside Ready [\"INVOKE\"] @0
+        initReport init success 0ms @0
+        subscriptions closed
+        start a @0
+        reply #4 INVOKE a until 3000
+        reply #3 invocation a until 3000
+        > response a
+        reply #5 accepted
+        answer a response \"ok\"
+        > runtime next
+        runtimeDone a success 0ms responseLatency=0 responseDuration=0 runtimeOverhead=0 @0
+        > next inside
+        report a success 0ms billed 0ms used 0MB init 0ms extensionOverhead=0 @0
+        freeze
+        > shutdown
+        thaw
+        subscriptions flush
+        terminate 1
+        > +499ms
+        > +1ms
+        kill 1
+        > killed 1
+        destroyed
+        ",
+    );
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub(super) async fn subscribe(State(api): State<Api>, request: HeaderMap, body: 
         Ok(agent) => agent,
         Err(refusal) => return refused(&refusal),
     };
-    let subscription = Subscription::read(&whole(body).await);
+    let subscription = Subscription::read(&whole(body).await, api.about.mode);
     let types = subscription.as_ref().map(Subscription::types).map_err(Clone::clone);
     let input = |call| Input::Subscribe { call, agent, types };
     match api.call_with(subscription.ok(), input).await {
@@ -113,7 +113,10 @@ pub(super) async fn subscribe(State(api): State<Api>, request: HeaderMap, body: 
 }
 
 /// The Telemetry API's forerunner is not here; answered as Lambda's own emulator answers.
-pub(super) async fn logs() -> Response {
+pub(super) async fn logs(State(api): State<Api>) -> Response {
+    if api.about.mode.concurrency().is_some() {
+        return refused(&Refusal::not_found());
+    }
     let body = ErrorBody { message: "Logs API is not supported".into(), kind: "Logs.NotSupported".into() };
     json(StatusCode::ACCEPTED, body.encode())
 }

@@ -1,6 +1,7 @@
 //! The Runtime API. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -9,14 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
-use platform::{Body as Posted, ErrorReport, Input, MAX_PAYLOAD_BYTES, Reply};
+use platform::{Body as Posted, ErrorReport, Input, MAX_PAYLOAD_BYTES, Mode, Refusal, Reply};
 use tokio::sync::mpsc;
 use wire::lambda_headers::runtime as headers;
 
-use super::{Api, Passed, Read, Target, header, json, other, pass, read, set};
+use super::{Api, Passed, Read, Target, header, json, other, pass, read, refused, set};
+use crate::environment::{ACCESS_KEY, SECRET, TOKEN};
 
 /// Largest streamed response. <https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>
 const MAX_STREAM_BYTES: usize = 200 * 1024 * 1024;
+const CREDENTIALS_LIFE: Duration = Duration::from_secs(6 * 3600);
 
 pub(super) async fn next(State(api): State<Api>) -> Response {
     let delivery = match api.call(|call| Input::RuntimeNext { call }).await {
@@ -116,6 +119,39 @@ pub(super) async fn error(
 pub(super) async fn init_error(State(api): State<Api>, request: HeaderMap, body: Body) -> Response {
     let report = report(&request, body).await;
     other(&api.call(|call| Input::RuntimeInitError { call, report }).await)
+}
+
+/// The point at which a snapshot is taken, and gone on from.
+pub(super) async fn restore_next(State(api): State<Api>) -> Response {
+    match api.call(|call| Input::RuntimeRestoreNext { call }).await {
+        Reply::Restored => Response::default(),
+        reply => other(&reply),
+    }
+}
+
+pub(super) async fn restore_error(State(api): State<Api>, request: HeaderMap, body: Body) -> Response {
+    let report = report(&request, body).await;
+    other(&api.call(|call| Input::RuntimeRestoreError { call, report }).await)
+}
+
+/// What a function of a snapshot has in place of variables. Made up: nothing here asks for them.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html>
+pub(super) async fn credentials(State(api): State<Api>, request: HeaderMap) -> Response {
+    if api.about.mode != Mode::SnapStart {
+        return refused(&Refusal::not_found());
+    }
+    if header(&request, "authorization").as_deref() != Some(TOKEN) {
+        let body = r#"{"errorType":"UnauthorizedError","errorMessage":"Missing or wrong authorization"}"#;
+        return json(StatusCode::UNAUTHORIZED, body);
+    }
+    let expiration = (api.clock.now() + CREDENTIALS_LIFE).to_rfc3339_millis();
+    let body = serde_json::json!({
+        "AccessKeyId": ACCESS_KEY,
+        "SecretAccessKey": SECRET,
+        "Token": SECRET,
+        "Expiration": expiration,
+    });
+    json(StatusCode::OK, body.to_string())
 }
 
 async fn report(request: &HeaderMap, body: Body) -> ErrorReport {

@@ -1,10 +1,10 @@
-//! What a sandbox does to its processes besides what Lambda's rules say: the limit of its memory, and kills that were
-//! asked for.
+//! What a sandbox does to its processes besides what Lambda's rules say: the limit of its memory, its share of a
+//! processor, and what was asked for to go wrong.
 
 use std::time::Duration;
 
-use model::UnixNanos;
-use platform::{Input, PhaseName};
+use model::{Record, TelemetryRecord, UnixNanos};
+use platform::{Input, PhaseName, Reply};
 use rustix::process::Signal;
 
 use super::Driver;
@@ -13,12 +13,68 @@ use crate::timeline::What;
 
 /// How often the memory of what runs is looked at. Calls are occasions besides.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// Within each of which processes run for their share of the processor. Lambda's is 20 ms; ours is longer, since
+/// each turn costs two signals to every process.
+const CPU_PERIOD: Duration = Duration::from_millis(50);
+
+/// How far the clock of the processes is from Lambda's: what Lambda tells them seems that far from now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Skew {
+    by: Duration,
+    /// The processes are ahead: what they are told seems long ago.
+    ahead: bool,
+}
+
+impl Skew {
+    fn time(self, at: UnixNanos) -> UnixNanos {
+        match self.ahead {
+            true => UnixNanos::default() + at.since(UnixNanos::default() + self.by),
+            false => at + self.by,
+        }
+    }
+
+    pub(super) fn record(self, record: TelemetryRecord) -> TelemetryRecord {
+        if self.by.is_zero() {
+            return record;
+        }
+        let TelemetryRecord { time, mut record } = record;
+        let spans = match &mut record {
+            Record::RuntimeDone(done) => done.spans.as_mut_slice(),
+            Record::Report(report) => report.spans.as_mut_slice(),
+            _ => &mut [],
+        };
+        spans.iter_mut().for_each(|span| span.start = self.time(span.start));
+        TelemetryRecord { time: self.time(time), record }
+    }
+
+    pub(super) fn reply(self, mut reply: Reply) -> Reply {
+        match &mut reply {
+            Reply::Invocation(delivery) | Reply::Invoke(delivery) => {
+                delivery.deadline = self.time(delivery.deadline);
+            }
+            Reply::Shutdown { deadline, .. } => *deadline = self.time(*deadline),
+            _ => {}
+        }
+        reply
+    }
+}
+
+/// Where a sandbox with less than a processor is in its turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cpu {
+    stopped: bool,
+    /// When that changes; `None` before the first turn.
+    turn: Option<UnixNanos>,
+}
 
 impl Driver {
-    /// An invocation begins: those kills that are meant for it have a time now.
-    pub(super) fn plan_kills(&mut self, begins: UnixNanos) {
+    /// An invocation begins: those kills that are meant for it have a time now, and the clock may jump.
+    pub(super) fn plan_faults(&mut self, begins: UnixNanos) {
         self.invocations += 1;
         let number = self.invocations;
+        if let Some(jump) = self.site.faults.clock.iter().find(|jump| jump.invocation == number) {
+            self.skew = Skew { by: jump.by, ahead: jump.forward };
+        }
         let kills = self.site.faults.kills.iter().filter(|kill| kill.invocation == number);
         self.kills.extend(kills.map(|kill| (begins + kill.after, kill.process.clone())));
     }
@@ -34,9 +90,35 @@ impl Driver {
         }
     }
 
+    /// When processes have to be stopped, or may go on: while something runs that has less than a processor.
+    pub(super) fn cpu_deadline(&self) -> Option<UnixNanos> {
+        let runs = !matches!(self.platform.phase(), PhaseName::Cold | PhaseName::Idle | PhaseName::Gone);
+        (self.site.faults.cpu.is_some() && runs).then(|| self.cpu.turn.unwrap_or_default())
+    }
+
+    pub(super) fn share_cpu(&mut self, now: UnixNanos) {
+        let Some(share) = self.site.faults.cpu else { return };
+        let Some(due) = self.cpu_deadline() else {
+            self.cpu = Cpu::default();
+            return;
+        };
+        if due > now {
+            return;
+        }
+        let running = CPU_PERIOD.mul_f64(share.clamp(0.01, 1.0));
+        let (stop, length) = match self.cpu {
+            Cpu { turn: Some(_), stopped: false } => (true, CPU_PERIOD.saturating_sub(running)),
+            Cpu { .. } => (false, running),
+        };
+        for process in self.processes.values() {
+            process.group.signal(if stop { Signal::STOP } else { Signal::CONT });
+        }
+        self.cpu = Cpu { stopped: stop, turn: Some(now + length) };
+    }
+
     /// When the memory has to be looked at: while something runs that has a limit.
     pub(super) fn memory_deadline(&self) -> Option<UnixNanos> {
-        let runs = matches!(self.platform.phase(), PhaseName::Init | PhaseName::Invoke);
+        let runs = matches!(self.platform.phase(), PhaseName::Init | PhaseName::Restore | PhaseName::Invoke);
         (self.site.memory.is_some() && runs).then_some(self.look)
     }
 

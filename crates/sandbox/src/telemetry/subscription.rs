@@ -5,9 +5,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use model::{Record, Text};
+use platform::Mode;
 use serde_json::{Map, Value};
 
 const SCHEMAS: [&str; 3] = ["2022-07-01", "2022-12-13", "2025-01-29"];
+/// Of managed instances.
+const MANAGED_SCHEMAS: [&str; 1] = ["2025-01-29"];
 /// The schema that has log lines as text only; the others have JSON lines as objects.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html>
 const TEXT_ONLY: &str = "2022-07-01";
@@ -73,14 +76,15 @@ impl Category {
 
 impl Subscription {
     /// Reads the body of a subscription; the error is what Lambda would say is wrong.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(body: &[u8], mode: Mode) -> Result<Self, String> {
+        let schemas: &[&str] = if mode.concurrency().is_some() { &MANAGED_SCHEMAS } else { &SCHEMAS };
         let body: Map<String, Value> =
             serde_json::from_slice(body).map_err(|e| format!("failed to parse JSON: {e}"))?;
         let fault = |what: &str| format!("schema validation error: {what}");
         match body.get("schemaVersion") {
             None => return Err(fault("missing properties: 'schemaVersion'")),
-            Some(Value::String(version)) if SCHEMAS.contains(&version.as_str()) => {}
-            Some(_) => return Err(fault(&format!("/schemaVersion: value must be one of {SCHEMAS:?}"))),
+            Some(Value::String(version)) if schemas.contains(&version.as_str()) => {}
+            Some(_) => return Err(fault(&format!("/schemaVersion: value must be one of {schemas:?}"))),
         }
         let text_only = body.get("schemaVersion").and_then(Value::as_str) == Some(TEXT_ONLY);
         let categories = categories(body.get("types")).map_err(|e| fault(&e))?;
@@ -169,10 +173,11 @@ fn http(uri: &str) -> Result<Destination, String> {
 #[cfg(test)]
 mod tests {
     use super::{Buffering, Category, Destination, Subscription};
+    use platform::Mode;
     use std::time::Duration;
 
     fn read(body: &str) -> Result<Subscription, String> {
-        Subscription::read(body.as_bytes())
+        Subscription::read(body.as_bytes(), Mode::OnDemand)
     }
 
     #[test]
@@ -250,6 +255,9 @@ mod tests {
             "Invalid destination: scheme",
         );
         check("destination", "{\"protocol\":\"HTTP\",\"URI\":\"http://sandbox:9001\"}", "reserved");
+        let managed = Mode::ManagedInstances { concurrency: 1 };
+        let why = Subscription::read(base("buffering", "{}").as_bytes(), managed).unwrap_err();
+        assert!(why.contains("/schemaVersion: value must be one of [\"2025-01-29\"]"), "{why}");
         assert!(read("{").unwrap_err().starts_with("failed to parse JSON"));
         assert!(read("[]").unwrap_err().starts_with("failed to parse JSON"));
     }

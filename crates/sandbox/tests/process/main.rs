@@ -6,6 +6,8 @@
 mod checklist;
 mod events;
 mod faults;
+mod modes;
+mod page;
 mod private;
 mod scaling;
 mod streaming;
@@ -458,6 +460,22 @@ async fn what_callers_pass_reaches_the_function() {
     let bad = lambda.invoke("f", Bytes::from_static(b"{"), InvokeOptions::default()).await.unwrap_err();
     assert!(matches!(bad, InvokeError::InvalidEvent(_)));
     until(&lambda, 2, |what| matches!(what, What::Answered { .. })).await;
+    lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_have_their_limits() {
+    let lambda = start(vec![function("f")]).await;
+    for (kind, most) in
+        [(InvocationType::RequestResponse, 6 * 1024 * 1024), (InvocationType::Event, 1024 * 1024)]
+    {
+        let event = |bytes: usize| Bytes::from(format!("\"{}\"", "x".repeat(bytes - 2)));
+        let options = || InvokeOptions { invocation_type: kind, ..InvokeOptions::default() };
+        assert!(lambda.invoke("f", event(most), options()).await.is_ok(), "{kind:?}");
+        let refused = lambda.invoke("f", event(most + 1), options()).await.unwrap_err();
+        assert_eq!((refused.status(), refused.error_type()), (413, "RequestTooLargeException"), "{kind:?}");
+        assert!(refused.to_string().contains(&most.to_string()), "{refused}");
+    }
     lambda.shutdown().await;
 }
 

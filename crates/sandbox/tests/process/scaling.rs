@@ -10,15 +10,32 @@ use serde_json::json;
 
 use super::{PATIENCE, PROBE, body, frozen, function, invoke, said, start, story, until};
 
-/// What each sandbox was given, by its records and by what its extension was told.
-fn shares(lambda: &Lambda) -> BTreeMap<String, (Vec<String>, Vec<String>)> {
-    let mut shares: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
+/// What a sandbox was given.
+#[derive(Debug, Default)]
+struct Share {
+    /// By its records.
+    started: Vec<String>,
+    /// By the events of its extension.
+    told: Vec<String>,
+    /// By the telemetry that its extension got: of each kind of record, in order.
+    delivered: BTreeMap<String, Vec<String>>,
+}
+
+fn shares(lambda: &Lambda) -> BTreeMap<String, Share> {
+    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
     for event in lambda.timeline() {
-        let (started, told) = shares.entry(event.sandbox.to_string()).or_default();
+        let share = shares.entry(event.sandbox.to_string()).or_default();
         match event.what {
-            What::Record(Record::Start(start)) => started.push(start.request_id.to_string()),
+            What::Record(Record::Start(start)) => share.started.push(start.request_id.to_string()),
             What::Line { process: Process::Extension(_), text } => {
-                told.extend(text.strip_prefix("INVOKE ").map(|t| t.split(' ').next().unwrap().to_owned()));
+                let mut words = text.split(' ');
+                match (words.next(), words.next(), words.next()) {
+                    (Some("INVOKE"), Some(id), _) => share.told.push(id.to_owned()),
+                    (Some("of"), Some(id), Some(kind)) => {
+                        share.delivered.entry(kind.to_owned()).or_default().push(id.to_owned());
+                    }
+                    _ => {}
+                }
             }
             _ => {}
         }
@@ -28,7 +45,8 @@ fn shares(lambda: &Lambda) -> BTreeMap<String, (Vec<String>, Vec<String>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_invocations_at_a_time_over_many_sandboxes() {
-    let lambda = start(vec![function("f").extension(PROBE).timeout(PATIENCE).max_sandboxes(20)]).await;
+    let subscribed = function("f").extension(PROBE).env("PROBE", "subscribe,ids");
+    let lambda = start(vec![subscribed.timeout(PATIENCE).max_sandboxes(20)]).await;
     let invocations = (0..200).map(|n| {
         let lambda = &lambda;
         async move { (n, invoke(lambda, "f", json!({ "n": n })).await) }
@@ -43,8 +61,11 @@ async fn many_invocations_at_a_time_over_many_sandboxes() {
     let shares = shares(&lambda);
     assert_eq!(shares.len(), 20, "{shares:#?}");
     let mut all = Vec::new();
-    for (sandbox, (started, told)) in shares {
+    for (sandbox, Share { started, told, delivered }) in shares {
         assert_eq!(started, told, "{sandbox}");
+        for kind in ["platform.start", "platform.runtimeDone", "platform.report"] {
+            assert_eq!(delivered.get(kind), Some(&started), "{kind} of {sandbox}");
+        }
         all.extend(started);
     }
     all.sort();

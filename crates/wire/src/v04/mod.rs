@@ -4,6 +4,7 @@
 //! floats, nulls, unknown fields); [`encode`] serves the library. Which spans are wanted is not decided
 //! here, but a span without a trace id or span id cannot exist in `model`: it is dropped and counted.
 
+mod cut;
 mod decode;
 mod encode;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::fmt;
 
 use model::{Chunk, keys};
 
+pub use cut::Cutter;
 pub use decode::decode;
 pub(crate) use decode::{Fields, owned, span, tags, text, trusted};
 pub use encode::encode;
@@ -36,6 +38,8 @@ pub enum DecodeError {
     Reserved,
     /// It is something else than an array.
     NotTraces,
+    /// It has a span that is larger than is taken.
+    TooLarge,
 }
 
 impl fmt::Display for DecodeError {
@@ -44,6 +48,7 @@ impl fmt::Display for DecodeError {
             Self::Truncated => "the body ends too early",
             Self::Reserved => "the body is not msgpack",
             Self::NotTraces => "the body is not an array of traces",
+            Self::TooLarge => "a span is larger than is taken",
         })
     }
 }

@@ -5,7 +5,7 @@
 //! echo '{}' > event.json
 //! cargo run --package cli -- dev --function start=target/debug/start --event event.json --exit
 //! ```
-//! With `--env DATABASE=` the start fails.
+//! With `--env DATABASE=` the start fails, with `--env POOL=0` it panics.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ async fn main() -> Result<(), Error> {
     let phase = init_phase("connect to the database");
     let database = connect().await.inspect_err(init_failed)?;
     drop(phase);
+    let pool = std::env::var("POOL").unwrap_or_default();
+    assert!(pool != "0", "a pool of none");
     datadog_lambda_rs::run(service_fn(|_: LambdaEvent<Value>| async {
         Ok::<_, Error>(json!({"database": database}))
     }))

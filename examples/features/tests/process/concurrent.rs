@@ -1,19 +1,21 @@
-//! Many events at once in one process, as on managed instances. The local Lambda has none of those: its Runtime
-//! API is acted by a server of this test, which gives out all events at the same moment.
+//! Many events at once in one process, as on managed instances: with a Runtime API that is acted by a server of this
+//! test and gives out all events at the very same moment, and in the local Lambda, beside the real extension and alone.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sandbox::{FunctionConfig, Mode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::{Barrier, watch};
+use tokio::task::JoinSet;
 
 use crate::agent::{answer, read, serve};
 use crate::seen::{Seen, Span};
-use crate::world::PATIENCE;
+use crate::world::{PATIENCE, World};
 
 const AT_ONCE: u64 = 50;
 
@@ -49,13 +51,49 @@ async fn fifty_invocations_at_once_without_one() {
     check(&seen, &answers);
 }
 
+#[tokio::test]
+async fn fifty_invocations_at_once_on_a_managed_instance() {
+    for extension in [true, false] {
+        let stock = stock().await;
+        let change = |config: FunctionConfig| {
+            let concurrency = u16::try_from(AT_ONCE).unwrap();
+            config.mode(Mode::ManagedInstances { concurrency }).max_sandboxes(1).env("STOCK", &stock)
+        };
+        let program = env!("CARGO_BIN_EXE_concurrent");
+        let world = Arc::new(match extension {
+            true => World::beside(program, change).await,
+            false => World::alone(program, change).await,
+        });
+        let mut invoked = JoinSet::new();
+        for n in 1..=AT_ONCE {
+            let world = world.clone();
+            invoked.spawn(async move {
+                let answer = world.invoke(json!({"order": n}).to_string()).await;
+                (n, answer.request_id.to_string(), serde_json::from_slice(&answer.payload).unwrap())
+            });
+        }
+        let answers: Answers = Arc::new(Mutex::new(invoked.join_all().await));
+        let at_once = usize::try_from(AT_ONCE).unwrap();
+        let done = |seen: &Seen| seen.logs.iter().filter(|line| line["message"] == "done").count();
+        let there = |seen: &Seen| {
+            let spans = ["aws.lambda", "take", "price"].iter().all(|name| seen.count(name) == at_once);
+            spans && done(seen) == at_once
+        };
+        // It is never frozen, and what it sends after a response may be on its way for as long as it lives.
+        let seen = world.seen(there).await;
+        assert!(there(&seen), "{seen:#?}");
+        world.lambda.shutdown().await;
+        check(&seen, &answers);
+    }
+}
+
 /// None is in a wrong trace, none is missing.
-fn check(seen: &Seen, answers: &Mutex<Vec<(u64, Value)>>) {
+fn check(seen: &Seen, answers: &Answers) {
     let answers = answers.lock().unwrap();
     assert_eq!((answers.len(), seen.count("aws.lambda")), (50, 50));
-    for (n, answer) in answers.iter() {
+    for (n, id, answer) in answers.iter() {
         assert_eq!(answer, &json!({"order": n, "price": n * 3, "left": n + 1000}));
-        let root = seen.root(&format!("req-{n}"));
+        let root = seen.root(id);
         let spans: Vec<_> = seen.spans.iter().filter(|span| span.trace == root.trace).collect();
         let parent = |span: &Span| {
             let parent = spans.iter().find(|other| Some(other.id) == span.parent);
@@ -84,7 +122,7 @@ fn check(seen: &Seen, answers: &Mutex<Vec<(u64, Value)>>) {
         }
         let logged = seen.logs.iter().filter(|line| line["fields"]["order"] == *n);
         let logged: Vec<_> = logged.map(|l| (l["requestId"].clone(), l["dd.trace_id"].clone())).collect();
-        assert_eq!(logged, [(json!(format!("req-{n}")), json!(root.trace))]);
+        assert_eq!(logged, [(json!(id), json!(root.trace))]);
     }
     let at_once = |moment: u64| {
         seen.all("aws.lambda").iter().filter(|root| root.start <= moment && moment <= root.end()).count()
@@ -94,7 +132,8 @@ fn check(seen: &Seen, answers: &Mutex<Vec<(u64, Value)>>) {
     assert!(seen.count("aws.lambda.load") <= 1);
 }
 
-type Answers = Arc<Mutex<Vec<(u64, Value)>>>;
+/// The number of the order, the id of the request, the answer.
+type Answers = Arc<Mutex<Vec<(u64, String, Value)>>>;
 
 /// Runs the function until it has answered all, and has sent all that it sends; gives what it printed, which is 50
 /// lines with this in them at the least.
@@ -162,7 +201,7 @@ async fn serve_events(api: TcpListener, answers: Answers, count: watch::Sender<u
                     let id = line.split('/').find_map(|part| part.strip_prefix("req-")).unwrap();
                     assert!(line.contains("/response"), "{line}");
                     let response = serde_json::from_slice(&request.body).unwrap();
-                    answers.lock().unwrap().push((id.parse().unwrap(), response));
+                    answers.lock().unwrap().push((id.parse().unwrap(), format!("req-{id}"), response));
                     count.send_modify(|n| *n += 1);
                     answer(&mut stream, "202 Accepted", "").await;
                     continue;
@@ -182,7 +221,8 @@ async fn serve_events(api: TcpListener, answers: Answers, count: watch::Sender<u
     }
 }
 
-fn head(n: u64) -> String {
+/// How Lambda gives the event of that number.
+pub(crate) fn head(n: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     format!(
         "200 OK\r\nLambda-Runtime-Aws-Request-Id: req-{n}\r\nLambda-Runtime-Deadline-Ms: {}\r\n\

@@ -148,7 +148,11 @@ impl Span {
     fn of_view(trace: String, span: &SpanView) -> Self {
         assert_eq!(span.copies, 1, "{span:?}");
         assert!(span.parent != Parent::Loop, "{span:?}");
-        let link = |link: &intake::LinkView| Some((link.trace_id?.to_string(), link.span_id?.get()));
+        // A link to an object names no span.
+        let link = |link: &intake::LinkView| {
+            let trace = link.trace_id.map_or_else(|| "0".repeat(32), |id| id.to_string());
+            (trace, link.span_id.map_or(0, model::SpanId::get))
+        };
         Self {
             trace,
             id: span.span_id.get(),
@@ -160,7 +164,7 @@ impl Span {
             start: span.start_ns,
             duration: span.duration_ns,
             priority: span.priority.map(i64::from),
-            links: span.links.iter().filter_map(link).collect(),
+            links: span.links.iter().map(link).collect(),
             meta: span.meta.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
             numbers: span.metrics.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
         }

@@ -35,6 +35,20 @@ async fn the_start_and_its_phases() {
 }
 
 #[tokio::test]
+async fn a_start_that_panics_is_a_span() {
+    for world in World::both(env!("CARGO_BIN_EXE_start"), &[("POOL", "0")]).await {
+        let answer = world.invoke("{}").await;
+        assert_eq!(answer.function_error.as_deref(), Some("Unhandled"));
+        let seen = world.end(|seen| seen.count("aws.lambda") > 0).await;
+        for span in seen.all("aws.lambda") {
+            assert_eq!(span.failure(), "panic: a pool of none");
+            let stack = span.tag("error.stack");
+            assert!(stack.starts_with("panicked at ") && stack.contains("start.rs:"), "{stack}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_start_that_fails_is_a_span() {
     for world in World::both(env!("CARGO_BIN_EXE_start"), &[("DATABASE", "")]).await {
         let answer = world.invoke("{}").await;

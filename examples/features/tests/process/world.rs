@@ -121,6 +121,13 @@ impl World {
         lines.collect()
     }
 
+    /// Ends the sandbox, and gives what the function printed, once it is enough.
+    pub(crate) async fn end_and_read(&self, enough: impl Fn(&Seen) -> bool) -> Seen {
+        self.end(|_| true).await;
+        self.until(|_| enough(&Seen::of_lines(&self.lines()))).await;
+        Seen::of_lines(&self.lines())
+    }
+
     /// When, in the order of all things, the function printed this, and when it was ready for the next event.
     pub(crate) fn places(&self, line: &str) -> (Vec<usize>, Vec<usize>) {
         let timeline = self.lambda.timeline();
