@@ -118,7 +118,10 @@ deploy() {
 }
 
 is_built() {
-    [ -f "$out/producer.zip" ] && [ -f "$out/consumer.zip" ] || fail "nothing is built: ./run.sh build"
+    local each
+    for each in producer consumer layer; do
+        [ -s "$out/$each.zip" ] || fail "there is no $out/$each.zip: ./run.sh build"
+    done
 }
 
 publish_layer() {

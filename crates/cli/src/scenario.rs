@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use intake::{Fault, FaultKind};
+use intake::{Fault, FaultKind, Where};
 use model::Signal;
 use sandbox::{Batches, ClockJump, Faults, Kill, Process};
 use serde::de::{self, Deserializer, Visitor};
@@ -140,8 +140,14 @@ struct IntakeFault {
     hang: bool,
     #[serde(default)]
     close: bool,
+    #[serde(default)]
+    cut: bool,
+    delay: Option<Length>,
     #[serde(default = "once")]
     count: u32,
+    /// Only requests whose path begins so.
+    path: Option<String>,
+    probability: Option<f64>,
 }
 
 fn once() -> u32 {
@@ -149,7 +155,7 @@ fn once() -> u32 {
 }
 
 impl IntakeFault {
-    fn fault(&self) -> anyhow::Result<Fault> {
+    fn fault(&self) -> anyhow::Result<(Fault, Where)> {
         let find = |name: &String| Signal::ALL.into_iter().find(|signal| signal.as_str() == name);
         let signal = match &self.signal {
             None => None,
@@ -158,13 +164,22 @@ impl IntakeFault {
                 Some(find(name).with_context(|| format!("no signal {name}; there is {names}"))?)
             }
         };
-        let kind = match (self.status, self.hang, self.close) {
-            (Some(status), false, false) => FaultKind::Status(status),
-            (None, true, false) => FaultKind::Hang,
-            (None, false, true) => FaultKind::Close,
-            _ => bail!("give one of status, hang and close"),
+        let kinds = [
+            self.status.map(FaultKind::Status),
+            self.hang.then_some(FaultKind::Hang),
+            self.close.then_some(FaultKind::Close),
+            self.cut.then_some(FaultKind::Cut),
+            self.delay.map(|length| FaultKind::Delay(length.0)),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+            bail!("give one of status, hang, close, cut and delay");
         };
-        Ok(Fault { signal, kind, count: self.count })
+        if self.probability.is_some_and(|part| !(part > 0.0 && part <= 1.0)) {
+            bail!("probability: above 0 and up to 1");
+        }
+        let place = Where { path: self.path.clone(), probability: self.probability };
+        Ok((Fault { signal, kind, count: self.count }, place))
     }
 }
 
@@ -323,7 +338,7 @@ impl Scenario {
     }
 
     /// What the intake does wrong.
-    fn faults(&self) -> anyhow::Result<Vec<Fault>> {
+    fn faults(&self) -> anyhow::Result<Vec<(Fault, Where)>> {
         self.intake.faults.iter().map(IntakeFault::fault).collect()
     }
 

@@ -3,12 +3,11 @@
 //!
 //! ```no_run
 //! # fn made(sdk_config: aws_types::SdkConfig) {
-//! let sqs = datadog_aws_sdk::client!(aws_sdk_sqs, &sdk_config);
-//! let lambda = datadog_aws_sdk::client!(aws_sdk_lambda, &sdk_config);
+//! let (sqs, lambda) = datadog_aws_sdk::clients!(&sdk_config, aws_sdk_sqs, aws_sdk_lambda);
 //! # }
 //! ```
 //!
-//! That is short for an interceptor in a client's configuration:
+//! [`client!`] makes one. Both are short for an interceptor in a client's configuration:
 //! ```no_run
 //! use aws_sdk_lambda::config::Builder;
 //! use datadog_aws_sdk::DatadogInterceptor;
@@ -72,6 +71,22 @@ macro_rules! client {
                 .build(),
         )
     };
+}
+
+/// The clients of several services' crates, as [`client!`] makes each: a tuple in the order of the crates.
+///
+/// ```no_run
+/// # fn made(sdk_config: aws_types::SdkConfig) {
+/// let (sqs, lambda) = datadog_aws_sdk::clients!(&sdk_config, aws_sdk_sqs, aws_sdk_lambda);
+/// # let _: (aws_sdk_sqs::Client, aws_sdk_lambda::Client) = (sqs, lambda);
+/// # }
+/// ```
+#[macro_export]
+macro_rules! clients {
+    ($sdk_config:expr, $($service:ident),+ $(,)?) => {{
+        let sdk_config = $sdk_config;
+        ($($crate::client!($service, sdk_config),)+)
+    }};
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ impl Api {
         keys.function_name.clone_from(&settings.function_name);
         let by_site = || Base::parse(&format!("https://api.{}", settings.site));
         let base = settings.metrics_url.clone().or_else(by_site)?;
-        let client = Client::new(settings.tls_cert_file.as_ref().map(PathBuf::from));
+        let authorities = settings.tls_cert_file.as_ref().map(PathBuf::from);
+        let client = Client::new(authorities, settings.proxy.clone(), settings.no_proxy.clone());
         let sending = Sending { base, client, keys: Keys::new(keys), restores: 0 };
         Some(Self {
             points: Mutex::default(),

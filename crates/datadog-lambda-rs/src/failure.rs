@@ -58,11 +58,12 @@ impl Failure {
 }
 
 /// The messages of what caused an error, when its type lets us ask: the boxed errors that handlers mostly
-/// return.
+/// return, and those of IO.
 pub(crate) fn causes<E: 'static>(error: &E) -> Vec<String> {
     let error = error as &dyn Any;
     let boxed = error.downcast_ref::<Box<dyn Error + Send + Sync>>().map(|e| &**e as &dyn Error);
     let boxed = boxed.or_else(|| error.downcast_ref::<Box<dyn Error>>().map(|e| &**e));
+    let boxed = boxed.or_else(|| error.downcast_ref::<std::io::Error>().map(|e| e as &dyn Error));
     let mut cause = boxed.and_then(Error::source);
     let mut all = Vec::new();
     while let (Some(error), true) = (cause, all.len() < MAX_CAUSES) {
@@ -144,6 +145,9 @@ mod tests {
         check(handler_failure("no stock"), "str", "no stock");
         check(handler_failure("no stock".to_owned()), "alloc::string::String", "no stock");
         check(handler_failure(std::io::Error::other("gone")), "std::io::error::Error", "gone");
+        let cause = std::io::Error::other(unpaid());
+        let told = "order not paid: invalid digit found in string";
+        check(handler_failure(cause), "std::io::error::Error", told);
         let own = Diagnostic { error_type: "Unpaid".into(), error_message: "m".into() };
         check(handler_failure(own), "Unpaid", "m");
     }

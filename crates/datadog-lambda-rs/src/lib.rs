@@ -24,6 +24,24 @@
 //! All of it goes to the Datadog extension beside the function, after the response and before the next event.
 //! Without an extension, traces and metrics become log lines for the Datadog Forwarder.
 //!
+//! # Metrics without an extension
+//! With the feature `api-metrics`, metrics go straight to Datadog's API where there is no extension and a key is set: in
+//! `DD_API_KEY`, or where `DD_API_KEY_SECRET_ARN` (Secrets Manager), `DD_API_KEY_SSM_NAME` (Parameter Store) or
+//! `DD_KMS_API_KEY` say. The handler is the same:
+//!
+//! ```
+//! # use lambda_runtime::{Error, LambdaEvent};
+//! # use serde_json::Value;
+//! async fn handler(event: LambdaEvent<Value>) -> Result<(), Error> {
+//!     datadog_lambda_rs::metric("orders.received", 1.0).tag("channel", "web").send();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The key is asked for beside the first handler that has a metric, and again when Datadog refuses it. What is sent leaves
+//! after the response, within a bound; what there is no key for is printed for the Forwarder. A proxy is used where
+//! `DD_PROXY_HTTPS` or `HTTPS_PROXY` names one.
+//!
 //! | to | use |
 //! |---|---|
 //! | have it all | [`init`], then [`run`] in place of `lambda_runtime::run` |

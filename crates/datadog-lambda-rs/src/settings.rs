@@ -14,6 +14,7 @@ use crate::sampling::{self, Rule};
 
 #[cfg(test)]
 pub(crate) mod absent;
+mod egress;
 mod table;
 
 use table::TABLE;
@@ -135,6 +136,9 @@ pub(crate) struct Settings {
     /// Where metrics go; `None`: by the site.
     pub(crate) metrics_url: Option<secrets::Base>,
     pub(crate) tls_cert_file: Option<String>,
+    /// What https connections to it go over, and what is reached without.
+    pub(crate) proxy: Option<secrets::Proxy>,
+    pub(crate) no_proxy: secrets::Exceptions,
     /// The longest that an answer, and that the next event, waits for telemetry. Tests have more patience.
     pub(crate) before_response: Duration,
     pub(crate) after_response: Duration,
@@ -219,6 +223,8 @@ impl Default for Settings {
             site: SITE.to_owned(),
             metrics_url: None,
             tls_cert_file: None,
+            proxy: None,
+            no_proxy: secrets::Exceptions::default(),
             before_response: BEFORE_RESPONSE,
             after_response: AFTER_RESPONSE,
         }

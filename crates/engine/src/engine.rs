@@ -2,6 +2,7 @@
 //! What is sent is `stages`' business.
 
 mod books;
+mod closing;
 mod facts;
 
 use std::collections::VecDeque;
@@ -11,7 +12,6 @@ use model::{Signal, Status, UnixNanos, keys};
 
 use crate::boot::Boot;
 use crate::flush::{self, Allowance, Flush, Telemetry};
-use crate::invocation::Invocation;
 use crate::invocations::Invocations;
 use crate::io::{Effect, Input, Outcome, SendId, Settings, StartCall};
 use crate::lifecycle::{Event, Lifecycle, Phase, Step};
@@ -444,45 +444,6 @@ impl Engine {
             self.boot.note_context(context);
         }
         self.stages.derive_boot(now, &mut self.boot, false);
-    }
-
-    /// Derives what is left of an invocation that nothing more is to be known of.
-    fn close(&mut self, one: Option<Invocation>) {
-        let Some(mut one) = one else { return };
-        let verdict = self.boot.last_verdict(one.is_first);
-        let made = self.stages.derive(self.now, &mut one, verdict, More::Nothing);
-        if let Some(context) = made.filter(|_| one.is_first) {
-            self.boot.note_context(context);
-        }
-    }
-
-    /// Where Lambda is silent, the next INVOKE is the last that is heard of an invocation.
-    fn close_forerunner(&mut self) {
-        if self.telemetry != Telemetry::Silent {
-            return;
-        }
-        if let Some(one) = self.invocations.live_mut() {
-            let verdict = self.boot.last_verdict(one.is_first);
-            self.stages.derive(self.now, one, verdict, More::Nothing);
-        }
-    }
-
-    /// At the end of an invocation the next one has not begun: what is known of any but those that were
-    /// announced is about a sandbox before this one, and complete.
-    fn close_strangers(&mut self) {
-        for stranger in self.invocations.take_strangers() {
-            self.close(Some(stranger));
-        }
-    }
-
-    fn close_all(&mut self) {
-        self.derive();
-        self.invocations.cut_off(self.cut_off.take().as_ref());
-        for one in self.invocations.take_all().collect::<Vec<_>>() {
-            self.close(Some(one));
-        }
-        self.stages.logs.release_orphans();
-        self.stages.derive_boot(self.now, &mut self.boot, true);
     }
 
     fn shut_down(&mut self, reason: &str, deadline: UnixNanos) {

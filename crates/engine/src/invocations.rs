@@ -138,6 +138,11 @@ impl Invocations {
         )
     }
 
+    /// When the first of the known attempts of an invocation started.
+    pub(crate) fn first_start(&self, id: &RequestId) -> Option<UnixNanos> {
+        self.entries.iter().filter(|known| known.request_id == *id).filter_map(|known| known.started).min()
+    }
+
     /// Any later record of the platform.
     pub(crate) fn record(
         &mut self,

@@ -180,7 +180,9 @@ impl App {
 /// Listens for the runtime, when that is set: before Lambda hears of us, since other extensions may call too.
 fn runtime_calls(config: &Config) -> Vec<TcpListener> {
     let addresses = config.runtime_proxy.addresses().into_iter();
-    addresses.filter_map(|(setting, address)| bound("calls of the runtime", setting, Some(address), tcp)).collect()
+    addresses
+        .filter_map(|(setting, address)| bound("calls of the runtime", setting, Some(address), tcp))
+        .collect()
 }
 
 fn capture(config: &Config) -> Capture {

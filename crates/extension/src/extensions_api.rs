@@ -21,10 +21,10 @@ use wire::lambda_headers::extension as names;
 use crate::address::Address;
 use crate::connection::{Peer, Reply};
 use crate::driver::now;
+use crate::egress::Egress;
 use crate::inbox::Inbox;
 use crate::keys::Keys;
 use crate::log;
-use crate::egress::Egress;
 
 const SCHEMA: &str = "2022-12-13";
 /// The only one that managed instances take.

@@ -1,21 +1,28 @@
 //! What the kernel tells of the sandbox: network, processors, open files, threads, `/tmp`. Not a monitor: it is read
 //! when an invocation begins and when it is over, since between the two there may be nothing for this process to do,
-//! and a look at all processes not more often than every 100 ms. Called by the driver, which sees all facts pass.
+//! and all processes are looked at every 100 ms at most. Called by the driver, which sees all facts pass.
 //!
 //! Figures are of the whole sandbox, this process included, from INVOKE until Lambda told that the runtime is done:
 //! that is up to 25 ms after it was. Where several invocations run at once they belong to none, and none are given.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Input;
 use model::keys::metrics;
 use model::{Record, RequestId, UnixNanos};
 
-/// Between two looks at all processes.
+/// Between two looks at all processes, at least.
 const PAUSE: Duration = Duration::from_millis(100);
+/// And at least so many times what the last one took, where there are many of them.
+const SHARE: u32 = 100;
+/// The kernel counts processor time in steps of this.
+const TICK: Duration = Duration::from_millis(10);
+/// The most that is read of a file of `/proc`.
+const FILE_BYTES: usize = 16 << 10;
 /// Invocations whose begin is remembered: the end of one may be told after the next has begun.
 const MAX_BEGUN: usize = 4;
 /// Processes that are looked at.
@@ -35,7 +42,12 @@ pub(crate) struct Probe {
     tmp: PathBuf,
     enabled: bool,
     begun: VecDeque<(RequestId, Begun)>,
+    files: Files,
+    /// What was read last, and when.
+    last: Option<(UnixNanos, Counters)>,
     looked: Option<(UnixNanos, Look)>,
+    /// Until the next look at all processes.
+    pause: Duration,
     /// The least that any process may have of files and of threads: looked up once.
     limits: Option<(f64, f64)>,
 }
@@ -74,7 +86,17 @@ impl Probe {
     }
 
     fn of(proc: PathBuf, tmp: PathBuf, enabled: bool) -> Self {
-        Self { proc, tmp, enabled, begun: VecDeque::new(), looked: None, limits: None }
+        Self {
+            files: Files::new(&proc),
+            proc,
+            tmp,
+            enabled,
+            begun: VecDeque::new(),
+            last: None,
+            looked: None,
+            pause: PAUSE,
+            limits: None,
+        }
     }
 
     /// Sees a fact on its way to the engine; gives what has to be told before it.
@@ -97,7 +119,9 @@ impl Probe {
     }
 
     fn begin(&mut self, now: UnixNanos, request_id: RequestId) {
-        let (counters, look) = (Counters::read(&self.proc), self.look(now));
+        // Where invocations follow each other, one begins as the one before it ended.
+        let last = self.last.as_ref().filter(|(at, _)| now.since(*at) < TICK).map(|(_, last)| last.clone());
+        let (counters, look) = (last.unwrap_or_else(|| self.read(now)), self.look(now));
         if self.begun.len() == MAX_BEGUN {
             self.begun.pop_front();
         }
@@ -107,18 +131,30 @@ impl Probe {
     fn end(&mut self, now: UnixNanos, request_id: &RequestId) -> Option<Input> {
         let at = self.begun.iter().position(|(id, _)| id == request_id)?;
         let (request_id, begun) = self.begun.remove(at)?;
-        let mut figures = Counters::read(&self.proc).since(&begun.counters);
+        let mut figures = self.read(now).since(&begun.counters);
         figures.extend(self.look(now).or_more(begun.look).figures(self.limits()));
         Some(Input::Usage { request_id, figures })
     }
 
+    /// What only grows, now. Of processor time there is nothing new before the next tick.
+    fn read(&mut self, now: UnixNanos) -> Counters {
+        let network = self.files.network();
+        let known = self.last.take().filter(|(at, _)| now.since(*at) < TICK);
+        let (at, mut counters) = known.unwrap_or_else(|| (now, self.files.processors()));
+        counters.network = network;
+        self.last = Some((at, counters.clone()));
+        counters
+    }
+
     fn look(&mut self, now: UnixNanos) -> Look {
         if let Some((at, look)) = self.looked
-            && now.since(at) < PAUSE
+            && now.since(at) < self.pause
         {
             return look;
         }
+        let begun = Instant::now();
         let look = Look::take(&self.proc, &self.tmp);
+        self.pause = PAUSE.max(begun.elapsed() * SHARE);
         self.looked = Some((now, look));
         look
     }
@@ -129,11 +165,45 @@ impl Probe {
     }
 }
 
-impl Counters {
-    fn read(proc: &Path) -> Self {
-        let text = |name: &str| fs::read_to_string(proc.join(name)).unwrap_or_default();
-        let mut counters = Self { network: network(&text("net/dev")), ..Self::default() };
-        for line in text("stat").lines() {
+/// Files that are read again and again: kept open, each read is one call.
+#[derive(Debug)]
+struct Files {
+    network: Kept,
+    stat: Kept,
+    uptime: Kept,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Kept {
+    fn read<'a>(&mut self, buffer: &'a mut Vec<u8>) -> &'a str {
+        buffer.resize(FILE_BYTES, 0);
+        let file = self.file.take().or_else(|| File::open(&self.path).ok());
+        let read = file.as_ref().map_or(0, |file| file.read_at(buffer, 0).unwrap_or(0));
+        // One that cannot be read is opened again the next time.
+        self.file = file.filter(|_| read > 0);
+        str::from_utf8(buffer.get(..read).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+impl Files {
+    fn new(proc: &Path) -> Self {
+        let kept = |name: &str| Kept { path: proc.join(name), file: None };
+        Self { network: kept("net/dev"), stat: kept("stat"), uptime: kept("uptime"), buffer: Vec::new() }
+    }
+
+    fn network(&mut self) -> Option<(u64, u64)> {
+        network(self.network.read(&mut self.buffer))
+    }
+
+    fn processors(&mut self) -> Counters {
+        let mut counters = Counters::default();
+        for line in self.stat.read(&mut self.buffer).lines() {
             let mut words = line.split_ascii_whitespace();
             let Some(rest) = words.next().and_then(|name| name.strip_prefix("cpu")) else { break };
             let ticks: Vec<u64> = words.map(|word| word.parse().unwrap_or(0)).collect();
@@ -144,12 +214,14 @@ impl Counters {
                 counters.idle.push(nth(3));
             }
         }
-        let uptime = text("uptime");
+        let uptime = self.uptime.read(&mut self.buffer);
         let seconds = uptime.split_ascii_whitespace().next().and_then(|word| word.parse::<f64>().ok());
         counters.uptime_ms = seconds.unwrap_or(0.0) * 1000.0;
         counters
     }
+}
 
+impl Counters {
     fn since(&self, before: &Self) -> Figures {
         let mut figures = Vec::new();
         if let (Some((rx, tx)), Some((rx_before, tx_before))) = (self.network, before.network) {
@@ -351,7 +423,8 @@ mod tests {
     fn figures(told: &[Input]) -> String {
         let [Input::Usage { figures, .. }] = told else { return format!("{told:?}") };
         let short = |(name, value): &(&'static str, f64)| {
-            format!("{}={value}", name.strip_prefix("aws.lambda.enhanced.").unwrap())
+            let rounded = (value * 1000.0).round() / 1000.0;
+            format!("{}={rounded}", name.strip_prefix("aws.lambda.enhanced.").unwrap())
         };
         figures.iter().filter(|(name, _)| !name.contains(".tmp_")).map(short).collect::<Vec<_>>().join(" ")
     }
@@ -368,8 +441,8 @@ mod tests {
         assert_eq!(
             figures(&told),
             "rx_bytes=500 tx_bytes=1000 total_network=1500 cpu_user_time=30 cpu_system_time=0 cpu_total_time=30 \
-             num_cores=2 cpu_total_utilization_pct=59.999999999997726 cpu_total_utilization=1.1999999999999544 \
-             cpu_max_utilization=100 cpu_min_utilization=19.999999999995453 fd_max=900 threads_max=300 fd_use=3 \
+             num_cores=2 cpu_total_utilization_pct=60 cpu_total_utilization=1.2 \
+             cpu_max_utilization=100 cpu_min_utilization=20 fd_max=900 threads_max=300 fd_use=3 \
              threads_use=3"
         );
         assert_eq!(probe.see(now(2), &done("r1")), [], "told twice");
@@ -415,8 +488,9 @@ mod tests {
         proc.write("7/fd/1", "");
         let told = figures(&probe.see(begin + Duration::from_millis(99), &done("r1")));
         assert!(told.contains("fd_use=3 "), "{told}");
-        probe.see(begin + Duration::from_millis(100), &invoke("r2"));
-        let told = figures(&probe.see(begin + Duration::from_millis(101), &done("r2")));
+        let later = begin + Duration::from_secs(60);
+        probe.see(later, &invoke("r2"));
+        let told = figures(&probe.see(later, &done("r2")));
         assert!(told.contains("fd_use=4 "), "{told}");
     }
 }

@@ -212,7 +212,9 @@ mod tests {
         {
             assert_eq!(decompress(body, name, 10), Ok(b"body".to_vec()), "{name}");
         }
-        for name in ["deflate", "br", "zstd, gzip"] {
+        let zlib = miniz_oxide::deflate::compress_to_vec_zlib(b"body", 6);
+        assert_eq!(decompress(&zlib, "Deflate", 10), Ok(b"body".to_vec()));
+        for name in ["compress", "br", "zstd, gzip"] {
             assert_eq!(decompress(&packed, name, 10), Err(DecompressError::UnknownEncoding));
         }
         assert_eq!((Encoding::Zstd.header(), Encoding::Identity.header()), (Some("zstd"), None));

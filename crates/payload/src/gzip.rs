@@ -125,9 +125,9 @@ mod tests {
     #[test]
     fn what_zlib_makes_is_read() {
         let packed = miniz_oxide::deflate::compress_to_vec_zlib(b"hello", 6);
-        assert_eq!(super::unpack_zlib(&packed, 5), Ok(b"hello".to_vec()));
-        assert_eq!(super::unpack_zlib(&packed, 4), Err(crate::DecompressError::TooLarge));
-        assert_eq!(super::unpack_zlib(b"no zlib", 99), Err(crate::DecompressError::Malformed));
+        assert_eq!(unpack_zlib(&packed, 5), Ok(b"hello".to_vec()));
+        assert_eq!(unpack_zlib(&packed, 4), Err(DecompressError::TooLarge));
+        assert_eq!(unpack_zlib(b"no zlib", 99), Err(DecompressError::Malformed));
     }
 
     #[test]

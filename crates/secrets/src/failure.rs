@@ -42,16 +42,22 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn read(status: u16, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        // Who stands before a service may answer in XML, whatever the service speaks.
+        let xml = String::from_utf8_lossy(body);
+        let text = |names: &[&str], element: &str| {
+            let of_json = names.iter().find_map(|name| json.get(*name).and_then(Value::as_str));
+            of_json.or_else(|| within(&xml, element)).unwrap_or_default().to_owned()
+        };
         // `com.amazonaws.kms#NotFoundException` and `NotFoundException:http://…` have been seen.
-        let code = text("__type").rsplit('#').next().unwrap_or_default();
+        let code = text(&["__type"], "Code");
+        let code = code.rsplit('#').next().unwrap_or_default();
         let code = code.split(':').next().unwrap_or_default();
-        let words = if text("message").is_empty() { text("Message") } else { text("message") };
+        let words = text(&["message", "Message"], "Message");
         let printable = |text: &str| -> String {
             text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
         };
-        Self { status, code: printable(code), words: printable(words) }
+        Self { status, code: printable(code), words: printable(&words) }
     }
 
     /// Worth another try at once.
@@ -128,6 +134,12 @@ impl Refusal {
     }
 }
 
+/// What the first element of a name holds.
+fn within<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{element}>"))?;
+    rest.split_once(&format!("</{element}>")).map(|(text, _)| text)
+}
+
 /// No answer came.
 pub(crate) fn unreachable(variable: &'static str, kind: Kind, server: &str, why: &str) -> Failure {
     let (title, advice) = match service(kind) {
@@ -150,5 +162,23 @@ fn service(kind: Kind) -> Option<Service> {
         Kind::Parameter => Some(Service::Ssm),
         Kind::Kms => Some(Service::Kms),
         Kind::Delegated | Kind::Plain => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_read_in_both_forms() {
+        let check = |body: &str, want: (&str, &str)| {
+            let refusal = Refusal::read(403, body.as_bytes());
+            assert_eq!((refusal.code.as_str(), refusal.words.as_str()), want, "{body}");
+        };
+        check(r#"{"__type":"a.b#Denied:http://x","message":"no"}"#, ("Denied", "no"));
+        check(r#"{"__type":"Denied","Message":"no"}"#, ("Denied", "no"));
+        check("<E><Error><Code>Denied</Code><Message>no</Message></Error></E>", ("Denied", "no"));
+        check("<Code>", ("", ""));
+        check("", ("", ""));
     }
 }

@@ -50,18 +50,21 @@ async fn metrics_go_straight_to_datadog() {
     let url = intake.url();
     let events = [json!({"channel": "web"}), json!({"channel": "shop"})];
     let lines = run(&[("DD_API_KEY", KEY), ("DD_DD_URL", &url), ("DD_ENV", "dev")], &events).await;
-    let points = || {
-        let requests = intake.store().snapshot().requests;
-        let bodies = requests.into_iter().filter(|request| request.path == PATH);
-        bodies.filter_map(|request| serde_json::from_str::<Value>(&request.preview?).ok()).collect::<Vec<_>>()
-    };
+    let series = |state: &intake::State| state.metrics("orders.received");
     let arrived =
-        intake.store().wait_until(|state| state.counts().requests >= 2, Instant::now() + PATIENCE).await;
-    assert!(arrived, "{lines:#?}");
-    let tags: Vec<_> = points().iter().map(|body| body["series"][0]["tags"].clone()).collect();
+        intake.store().wait_until(|state| series(state).len() >= 2, Instant::now() + PATIENCE).await;
+    assert!(arrived, "{lines:#?}\n{:#?}", intake.store().snapshot());
     let library = concat!("dd_lambda_layer:datadog-rust_", env!("CARGO_PKG_VERSION"));
-    let expect = |channel: &str| json!([channel, library, "env:dev", "functionname:orders"]);
-    assert_eq!(tags, [expect("channel:web"), expect("channel:shop")]);
+    for channel in ["shop", "web"] {
+        let all = intake.store().read(series);
+        let own = all.iter().find(|metric| metric.tag("channel") == Some(channel)).unwrap();
+        for tag in [library, "env:dev", "functionname:orders"] {
+            assert!(own.tags.iter().any(|own| own == tag), "{tag} in {:?}", own.tags);
+        }
+        assert_eq!(own.total.count(), 1);
+    }
+    let paths: Vec<_> = intake.store().snapshot().requests.into_iter().map(|request| request.path).collect();
+    assert!(paths.iter().all(|path| path == PATH), "{paths:?}");
     let names = metrics(&lines);
     assert!(!names.contains(&json!("orders.received")), "{names:?}");
     assert!(names.contains(&json!("aws.lambda.enhanced.invocations")), "{names:?}");

@@ -28,7 +28,7 @@ export function command(text) {
 export function howToInvoke(run) {
   const name = run.functions[0];
   return [
-    "From a terminal:",
+    "Invoke a function from a terminal:",
     command(`curl -d '{}' ${run.endpoint}/2015-03-31/functions/${name}/invocations`),
     "Or with the AWS command line, which wants some credentials but does not use them:",
     command(`aws lambda invoke --endpoint-url ${run.endpoint} --function-name ${name} \\\n  --cli-binary-format raw-in-base64-out --payload '{}' /dev/stdout`),

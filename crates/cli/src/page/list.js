@@ -21,6 +21,7 @@ export class List {
     this.element.addEventListener("scroll", this.draw, { passive: true });
     this.element.addEventListener("keydown", (event) => this.onkey(event));
     this.element.addEventListener("click", (event) => this.onclick(event));
+    this.element.addEventListener("pointerdown", (event) => this.hold(event));
     this.sizes = new ResizeObserver(this.draw);
     this.sizes.observe(this.element);
   }
@@ -51,7 +52,22 @@ export class List {
     else if (top + height > scrollTop + clientHeight) this.element.scrollTop = top + height - clientHeight;
   }
 
+  /** A row that is pressed stays until it is let go: one that is drawn anew in between would not get the click. */
+  hold(event) {
+    if (!event.target.closest(".row")) return;
+    const letGo = () => setTimeout(() => {
+      if (this.held !== letGo) return;
+      this.held = null;
+      if (this.late) this.drawNow();
+    });
+    this.held = letGo;
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, letGo, { once: true });
+    setTimeout(letGo, 1000);
+  }
+
   drawNow() {
+    this.late = Boolean(this.held);
+    if (this.late) return;
     const height = this.height();
     const { scrollTop, clientHeight } = this.element;
     this.inner.style.height = `${this.items.length * height}px`;
@@ -66,7 +82,7 @@ export class List {
       row.id = `${this.id}-${index}`;
       row.style.top = `${index * height}px`;
       row.style.height = `${height}px`;
-      row.dataset.index = index;
+      row.item = item;
       for (const [name, value] of [["role", this.rowRole], ["aria-selected", chosen], ["aria-setsize", this.items.length], ["aria-posinset", index + 1]]) row.setAttribute(name, value);
       rows.push(row);
     }
@@ -79,8 +95,8 @@ export class List {
   onclick(event) {
     if (event.target.closest("a, input")) return;
     const row = event.target.closest(".row");
-    const item = row && this.items[Number(row.dataset.index)];
-    if (!item) return;
+    if (!row || row.item === undefined) return;
+    const { item } = row;
     if (event.target.closest("[data-twisty]") && this.press?.({ key: "twisty" }, item)) return;
     this.chosen = this.key(item);
     this.drawNow();

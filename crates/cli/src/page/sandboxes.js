@@ -29,6 +29,7 @@ export function mount(root) {
   let cards = new Map();
 
   async function updateNow() {
+    if (!data.run) return;
     const wanted = data.runs;
     if (drawn !== wanted) {
       all = await ask("/local/sandboxes").catch(() => all);
@@ -39,7 +40,7 @@ export function mount(root) {
     list.set([...all].reverse());
     const id = at.id || all.at(-1)?.id;
     list.choose(id, false);
-    if (data.run) tell(empty, all.length > 0, data.run.endpoint, () => [
+    tell(empty, all.length > 0, data.run.endpoint, () => [
       "No sandbox has been started yet",
       "Lambda starts one for the first invocation, freezes it between invocations, and ends it when nothing comes for long. Here you will see how long each part took, who was waiting for whom, and what of it is billed.",
       ...(data.run.functions.length ? howToInvoke(data.run) : ["There is no local Lambda here. This starts one:", command("dd-lambda dev --function orders=target/debug/orders")]),

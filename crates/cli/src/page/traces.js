@@ -18,11 +18,13 @@ const MOST_REQUESTS = 12;
 export function mount(root) {
   const view = new Traces(root);
   const stop = onChange((what) => what === "store" && view.update());
-  return { update: () => view.update(), key: (event) => view.key(event), escape: () => view.escape(), theme: () => view.flame.recolour(), unmount: stop };
+  return { update: () => view.update(), key: (event) => view.key(event), escape: () => view.escape(), theme: () => view.flame.recolour(), unmount: () => { view.gone = true; stop(); } };
 }
 
 class Traces {
   constructor(root) {
+    this.main = root;
+    this.gone = false; // Another view is shown; what is still on its way is for nobody.
     const pick = (span, clicked) => go({ span: span.span_id }, { replace: !clicked });
     const zoom = (from, to) => go({ zoom: `${Math.round(from)}-${Math.round(to)}` });
     this.fall = new Waterfall({ pick, zoom });
@@ -74,7 +76,7 @@ class Traces {
   }
 
   async updateNow() {
-    if (!data.overview || !data.run) return;
+    if (this.gone || !data.overview || !data.run) return;
     const { q, span } = place();
     const wanted = matcher(q);
     const all = data.overview.traces.filter((one) => !wanted || wanted(traceItem(one))).sort((a, b) => b.start_ns - a.start_ns);
@@ -92,21 +94,22 @@ class Traces {
     ]);
     this.aside.hidden = !some;
     this.middle.hidden = this.side.hidden = !id;
-    this.aside.parentElement.classList.toggle("one", Boolean(place().trace));
+    this.main.classList.toggle("one", Boolean(place().trace));
     this.side.classList.toggle("asked", Boolean(span));
-    if (!id) return void (this.root().dataset.painted = "traces");
+    if (!id) return void (this.main.dataset.painted = "traces");
     const asked = (this.asked = {});
     let trace;
     try {
       trace = await load(id);
     } catch {
+      if (this.gone || this.asked !== asked) return;
       this.head.replaceChildren(h("h2", null, "This trace is not here"), h("p.soft", null, "It may have been dropped: the local Datadog keeps the newest."));
       this.stage.replaceChildren();
       this.side.hidden = this.under.hidden = true;
-      this.root().dataset.painted = "traces";
+      this.main.dataset.painted = "traces";
       return;
     }
-    if (this.asked === asked) this.show(trace);
+    if (!this.gone && this.asked === asked) this.show(trace);
   }
 
   show(trace) {
@@ -136,11 +139,7 @@ class Traces {
     this.shown = shown;
     if (this.focusing) (flaming ? this.flame.scroller : this.fall.list.element).focus();
     this.focusing = false;
-    this.root().dataset.painted = `${trace.trace_id} ${flaming ? "flame" : "fall"} ${this.span.span_id}`;
-  }
-
-  root() {
-    return this.aside.parentElement;
+    this.main.dataset.painted = `${trace.trace_id} ${flaming ? "flame" : "fall"} ${this.span.span_id}`;
   }
 
   drawSide() {
@@ -192,7 +191,7 @@ class Traces {
     const requests = [...new Set(trace.spans.map((span) => span.meta.request_id).filter(Boolean))].slice(0, MOST_REQUESTS);
     const questions = [`trace_id=${trace.trace_id}`, ...requests.map((id) => `request_id=${encodeURIComponent(id)}`)];
     const parts = await Promise.all(questions.map((question) => ask(`/local/logs?last=2000&${question}`).catch(() => [])));
-    if (this.ready.trace !== trace) return;
+    if (this.gone || this.ready.trace !== trace) return;
     const seen = new Set();
     this.lines = parts.flat().map(logItem).filter((log) => !seen.has(log.key) && seen.add(log.key)).sort((a, b) => a.time_ns - b.time_ns);
     this.marks = new Map();

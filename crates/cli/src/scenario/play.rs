@@ -86,7 +86,7 @@ impl Scenario {
         let began = Instant::now();
         let deadline = began + self.timeout.map_or(LIMIT, |length| length.0);
         let stack = Stack::start("run", 0).await?;
-        self.faults()?.into_iter().for_each(|fault| stack.intake.fail(fault));
+        self.faults()?.into_iter().for_each(|(fault, place)| stack.intake.fail_where(fault, place));
         let lambda = stack.host(ready.configs(&stack.intake, &folder)).await?;
         let (mut failures, mut answers) = (Vec::new(), Vec::new());
         let work = async {

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +48,7 @@ impl Chromium {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|why| panic!("{}: {why}; name it in CHROMIUM", program.display()));
         let address = address(&mut process);
@@ -179,17 +181,30 @@ impl Chromium {
         self.call("Emulation.setEmulatedMedia", features);
     }
 
-    /// Clicks in the middle of what the expression finds, once that is there and in sight.
+    /// Clicks in the middle of what the expression finds, once that is there and in sight. Again, when it moved away
+    /// meanwhile: what is shown may grow at any time.
     pub(crate) fn click(&mut self, element: &str) {
-        let place = self.until(&format!(
-            "(() => {{ const one = {element}; if (!one) return null; one.scrollIntoView({{ block: 'nearest' }}); \
-             const box = one.getBoundingClientRect(); const [x, y] = [box.x + Math.min(box.width / 2, 60), box.y + box.height / 2]; \
-             return box.width && one.contains(document.elementFromPoint(x, y)) ? [x, y] : null; }})()"
-        ));
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event =
-                json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", event);
+        let end = Instant::now() + PATIENCE;
+        let note = format!(
+            "document.addEventListener('click', (event) => {{ const one = {element}; \
+             window.landed = Boolean(one?.contains(event.target)); }}, {{ once: true, capture: true }})"
+        );
+        loop {
+            let place = self.until(&format!(
+                "(() => {{ const one = {element}; if (!one) return null; one.scrollIntoView({{ block: 'nearest' }}); \
+                 const box = one.getBoundingClientRect(); const [x, y] = [box.x + Math.min(box.width / 2, 60), box.y + box.height / 2]; \
+                 return box.width && one.contains(document.elementFromPoint(x, y)) ? [x, y] : null; }})()"
+            ));
+            self.eval(&format!("window.landed = false; {note}"));
+            for kind in ["mousePressed", "mouseReleased"] {
+                let event =
+                    json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
+                self.call("Input.dispatchMouseEvent", event);
+            }
+            if self.eval("window.landed") == true {
+                return;
+            }
+            assert!(Instant::now() < end, "{element}: no click gets there");
         }
     }
 
@@ -258,6 +273,9 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
+        // All of its processes: those that it leaves behind would go on writing into its folder.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);

@@ -264,6 +264,24 @@ fn all_views_are_reached_and_left_by_keys_alone() {
 
 #[test]
 #[ignore = "needs chromium: cargo xtask test --only browser"]
+fn who_is_faster_than_the_answers_is_not_in_their_way() {
+    let _alone = alone();
+    let (stack, url) = intake();
+    fill(&url);
+    let mut page = Chromium::start();
+    page.open(&stack.page);
+    for _ in 0..20 {
+        for key in ["2", "3", "4", "5", "6", "1"] {
+            page.press(key);
+        }
+        page.press("2");
+        page.until("Boolean(document.querySelector('#view.traces .fall .row'))");
+    }
+    page.assert_quiet(&stack.page);
+}
+
+#[test]
+#[ignore = "needs chromium: cargo xtask test --only browser"]
 fn logs_metrics_and_requests_are_searched_and_shown() {
     let _alone = alone();
     let (stack, url) = intake();

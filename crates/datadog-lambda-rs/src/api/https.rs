@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client, with TLS where the address wants it: one connection is kept for the next call to the same
+//! An HTTP/1.1 client, with TLS where the address wants it, over a proxy if there is one: one connection is kept for the next call to the same
 //! server. Callers wrap a call in their deadline.
 
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use http::header::HeaderValue;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use secrets::{Base, Request};
-use tokio::io::{AsyncRead, AsyncWrite};
+use secrets::{Base, Exceptions, MAX_ANSWER as MAX_PROXY_ANSWER, Proxy, Request, Tunnel};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -29,6 +29,9 @@ const MAX_ANSWER: usize = 256 << 10;
 pub(super) struct Client {
     /// A PEM file of authorities to trust beside the usual ones.
     authorities: Option<PathBuf>,
+    proxy: Option<Proxy>,
+    /// What is reached without it.
+    direct: Exceptions,
     /// Made when it is first needed: the handler does not wait for it.
     tls: Option<Connector>,
     kept: Option<Kept>,
@@ -51,8 +54,8 @@ type Sender = SendRequest<Full<Bytes>>;
 pub(super) type Answer = (u16, Bytes);
 
 impl Client {
-    pub(super) fn new(authorities: Option<PathBuf>) -> Self {
-        Self { authorities, ..Self::default() }
+    pub(super) fn new(authorities: Option<PathBuf>, proxy: Option<Proxy>, direct: Exceptions) -> Self {
+        Self { authorities, proxy, direct, ..Self::default() }
     }
 
     /// Leaves the connection behind.
@@ -107,22 +110,50 @@ impl Client {
     }
 
     async fn connect(&mut self, base: &Base) -> Result<Sender, String> {
-        let unconnected = |error: std::io::Error| format!("cannot connect: {error}");
-        let tcp = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(unconnected)?;
-        // Requests are written whole: waiting to fill a packet only costs time.
-        let _ = tcp.set_nodelay(true);
-        let stream: Box<dyn Stream> = if base.tls {
-            let name = ServerName::try_from(base.host.clone()).map_err(|error| error.to_string())?;
-            Box::new(self.connector()?.connect(name, tcp).await.map_err(unconnected)?)
-        } else {
-            Box::new(tcp)
+        let way = self.proxy.clone().filter(|_| base.tls && !self.direct.has(&base.host, base.port));
+        let mut stream = match &way {
+            Some(proxy) => self.tunnel(proxy, base).await?,
+            None => tcp(base).await?,
         };
+        if base.tls {
+            stream = self.secure(base, stream).await?;
+        }
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends when the sender is dropped or the server closes; an error shows in the pending call.
         tokio::spawn(async move {
             let _ = connection.await;
         });
         Ok(sender)
+    }
+
+    async fn secure(&mut self, base: &Base, stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, String> {
+        let name = ServerName::try_from(base.host.clone()).map_err(|error| error.to_string())?;
+        Ok(Box::new(self.connector()?.connect(name, stream).await.map_err(unconnected)?))
+    }
+
+    async fn tunnel(&mut self, proxy: &Proxy, base: &Base) -> Result<Box<dyn Stream>, String> {
+        let of_proxy = |why: String| format!("the proxy {}: {why}", proxy.base.authority());
+        let broken = |error: std::io::Error| of_proxy(error.to_string());
+        let mut stream = tcp(&proxy.base).await.map_err(of_proxy)?;
+        if proxy.base.tls {
+            stream = self.secure(&proxy.base, stream).await.map_err(of_proxy)?;
+        }
+        stream.write_all(&proxy.question(&base.host, base.port)).await.map_err(broken)?;
+        stream.flush().await.map_err(broken)?;
+        // The server behind it says nothing before it is spoken to: no byte after the answer is lost.
+        let mut answer = Vec::new();
+        loop {
+            match proxy.told(&answer) {
+                Tunnel::Open => return Ok(stream),
+                Tunnel::Refused(why) => return Err(why),
+                Tunnel::Unknown => {}
+            }
+            let room = MAX_PROXY_ANSWER.saturating_sub(answer.len());
+            let read = (&mut stream).take(room as u64).read_buf(&mut answer).await.map_err(broken)?;
+            if read == 0 {
+                return Err(of_proxy("it closes the connection".to_owned()));
+            }
+        }
     }
 
     fn connector(&mut self) -> Result<TlsConnector, String> {
@@ -158,6 +189,17 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
     }
 }
 
+async fn tcp(base: &Base) -> Result<Box<dyn Stream>, String> {
+    let stream = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(unconnected)?;
+    // Requests are written whole: waiting to fill a packet only costs time.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
+}
+
+fn unconnected(error: std::io::Error) -> String {
+    format!("cannot connect: {error}")
+}
+
 fn broken(error: hyper::Error) -> String {
     format!("the connection broke: {error}")
 }
@@ -180,5 +222,52 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Connector")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A proxy that gives one answer, and what it is told: the question, and the first byte after its answer.
+    async fn proxy(answer: &'static str) -> (Proxy, tokio::task::JoinHandle<(String, Option<u8>)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://me:secret@{}", listener.local_addr().unwrap());
+        let told = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(tcp.read_u8().await.unwrap());
+            }
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            (String::from_utf8(head).unwrap(), tcp.read_u8().await.ok())
+        });
+        (Proxy::parse(&url).unwrap(), told)
+    }
+
+    fn request(url: &str) -> Request {
+        let base = Base::parse(url).unwrap();
+        Request { base, method: "GET", path: "/".to_owned(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// The name does not exist: it is the proxy's to look up.
+    #[tokio::test]
+    async fn https_goes_over_the_proxy() {
+        for (answer, why, then) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "cannot connect", Some(0x16)),
+            ("HTTP/1.1 407 No\r\n\r\n", "answers 407 No: its user or password is not right", None),
+        ] {
+            let (proxy, told) = proxy(answer).await;
+            let mut client = Client::new(None, Some(proxy), Exceptions::default());
+            let request = request("https://api.datadog.test");
+            let (failed, told) = tokio::join!(client.call(&request), told);
+            let (question, first) = told.unwrap();
+            assert!(failed.as_ref().is_err_and(|error| error.contains(why)), "{failed:?}");
+            assert!(question.starts_with("CONNECT api.datadog.test:443 HTTP/1.1\r\n"), "{question}");
+            assert!(question.contains("proxy-authorization: Basic bWU6c2VjcmV0\r\n"), "{question}");
+            assert_eq!(first, then);
+        }
     }
 }

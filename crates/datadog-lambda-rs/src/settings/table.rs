@@ -5,7 +5,8 @@ use std::time::Duration;
 use propagation::Style;
 use tracing::level_filters::LevelFilter;
 
-use super::{Address, MAX_DEPTH, MAX_TAGS, Read, Setting, Settings, TRACE_PORT, Unread};
+use super::egress::{address, agent_port, agent_socket, agent_url, api_key, no_proxy, port, proxy};
+use super::{MAX_DEPTH, MAX_TAGS, Read, Setting, Settings, Unread};
 use crate::sampling::Rule;
 
 /// Ordered such that of two settings of one thing the later wins.
@@ -278,6 +279,22 @@ pub(super) const TABLE: &[Setting] = &[
         "A PEM file of certificate authorities to trust beside the usual ones then.",
         |s, v| text(&mut s.tls_cert_file, v),
     ),
+    row("https_proxy", "", "The same as HTTPS_PROXY, which goes before it.", proxy),
+    row("HTTPS_PROXY", "", "The same as DD_PROXY_HTTPS, which goes before it.", proxy),
+    row(
+        "DD_PROXY_HTTPS",
+        "",
+        "The proxy that https connections go over then, those for the key too: `http://user:password@host:port`.",
+        proxy,
+    ),
+    row("no_proxy", "", "The same as DD_PROXY_NO_PROXY; all that are set count.", no_proxy),
+    row("NO_PROXY", "", "The same as DD_PROXY_NO_PROXY; all that are set count.", no_proxy),
+    row(
+        "DD_PROXY_NO_PROXY",
+        "",
+        "Domains, addresses and networks that are reached without the proxy, separated by commas.",
+        no_proxy,
+    ),
     row("DATADOG_API_KEY", "", "The same as DD_API_KEY, which goes before it.", api_key),
     row(
         "DD_API_KEY",
@@ -404,61 +421,8 @@ fn rest_of(others: Vec<&str>, what: &str) -> Read {
     Err(Unread { reason: format!("{first:?} {what}{more}"), in_part: true })
 }
 
-/// An address that may be given without its scheme. The value may hold a password, and is not repeated.
-fn address(to: &mut Option<secrets::Base>, value: &str) -> Read {
-    let url = if value.contains("://") { value.to_owned() } else { format!("https://{value}") };
-    *to = Some(secrets::Base::parse(&url).ok_or("the value is not an http or https address")?);
-    Ok(())
-}
-
-fn api_key(settings: &mut Settings, value: &str) -> Read {
-    secrets::ApiKey::new(value).ok_or("the value is not a key of printable characters")?;
-    text(&mut settings.keys.api_key, value)
-}
-
 fn word(to: &mut String, value: &str) -> Read {
     value.clone_into(to);
-    Ok(())
-}
-
-fn port(value: &str) -> Result<u16, String> {
-    value.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("{value:?} is not a port"))
-}
-
-fn agent_port(settings: &mut Settings, value: &str) -> Read {
-    settings.agent = Some(Address::local(port(value)?));
-    Ok(())
-}
-
-#[cfg(unix)]
-fn agent_socket(settings: &mut Settings, value: &str) -> Read {
-    let path = std::path::PathBuf::from(value.strip_prefix("unix://").unwrap_or(value));
-    if !path.is_absolute() {
-        return Err(format!("{value:?} is no absolute path").into());
-    }
-    settings.agent = Some(Address::Unix(path));
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn agent_socket(_: &mut Settings, _: &str) -> Read {
-    Err("this system has no Unix sockets".to_owned().into())
-}
-
-fn agent_url(settings: &mut Settings, value: &str) -> Read {
-    if value.starts_with("unix://") {
-        return agent_socket(settings, value);
-    }
-    let plain = || format!("{value:?} is neither http://host:port nor unix:///path");
-    let authority = value.strip_prefix("http://").ok_or_else(plain)?.trim_end_matches('/');
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, digits)) => (host, port(digits).map_err(|_| plain())?),
-        None => (authority, TRACE_PORT),
-    };
-    if host.is_empty() || host.contains(['/', '@', '?', '#', '\r', '\n']) {
-        return Err(plain().into());
-    }
-    settings.agent = Some(Address::Tcp { host: host.to_owned(), port });
     Ok(())
 }
 

@@ -87,7 +87,8 @@ impl Engine {
         id: &RequestId,
         fact: impl FnOnce(&mut Invocation),
     ) -> Option<Invocation> {
-        if time < self.born {
+        // Our clock need not be Lambda's: its own start of the invocation is the better measure.
+        if time < self.invocations.first_start(id).unwrap_or(self.born) {
             self.invocations.foreign_record(id, fact)
         } else {
             self.invocations.record(id, fact)

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn urls() {
         let check = |how: &Obfuscation, text: &str, want: &str| {
-            assert_eq!(url(text, how).as_deref().unwrap_or(text), want)
+            assert_eq!(url(text, how).as_deref().unwrap_or(text), want);
         };
         let usual = &Obfuscation::default();
         check(usual, "https://me:pw@h:1/a/2?b=3#c", "https://h:1/a/2?b=3#c");

@@ -574,14 +574,14 @@ fn a_library_behind_the_proxy() {
          40 sent ok",
         "0 next
          36 send #0 traces until 2910
-         span a/8081434a2721cd9d<b aws.sqs queue resource=queue 0+11 ERROR [_inferred_span.synchronicity=async _inferred_span.tag_source=self _top_level=1 operation_name=aws.sqs request_id=r1 peer.service=orders]
+         span a/8081434a2721cd9d<b aws.sqs queue resource=queue 0+11 ERROR [_dd._inferred_span=1 _inferred_span.synchronicity=async _inferred_span.tag_source=self _top_level=1 operation_name=aws.sqs peer.service=orders request_id=r1 resource_names=queue]
          span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR [_top_level=1 cold_start=true error.message=Told error.msg=Told error.type=Error request_id=r1]
+         span a/d820a344de15fe8b<8081434a2721cd9d aws.lambda.cold_start orders resource=orders 0+5 [_top_level=1]
          40 next",
     );
 }
 
-/// A tracer without a caller begins a trace of its own: the invocation is part of it. What was there before is
-/// not, nor what belongs to another trace.
+/// A tracer without a caller begins a trace of its own: the invocation is part of it, and no other trace is.
 #[test]
 fn a_tracers_own_trace_behind_the_proxy() {
     check_with(
@@ -596,6 +596,13 @@ fn a_tracers_own_trace_behind_the_proxy() {
          130 answer-seen r1
          131 done r1 success 30
          140 sent ok",
-        "",
+        "0 next
+         131 send #0 traces until 2910
+         span c/1<1d7f366c0e410d02 web shop 120+1 [_dd.p.tid=66a1b2c300000000 _top_level=1]
+         span c/2<1 db orders 120+1 [_top_level=1]
+         span d/3 other orders 121+1 [_top_level=1]
+         span 66a1b2c300000000000000000000000c/1d7f366c0e410d02 aws.lambda orders resource=orders 101+30 [_dd.p.tid=66a1b2c300000000 _top_level=1 cold_start=true request_id=r1]
+         span 66a1b2c300000000000000000000000c/d820a344de15fe8b aws.lambda.cold_start orders resource=orders 0+5 [_dd.p.tid=66a1b2c300000000 _top_level=1]
+         140 next",
     );
 }

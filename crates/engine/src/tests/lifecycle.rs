@@ -476,3 +476,21 @@ fn what_comes_while_the_last_flush_is_on_its_way_goes_too() {
          540 exit",
     );
 }
+
+/// Lambda's clock is an hour behind ours: its records are still of our invocations, and its deadlines are not over.
+#[test]
+fn a_clock_that_is_ahead_of_lambdas_changes_nothing() {
+    let behind = Duration::from_secs(3600);
+    let mut world = World::new(bare());
+    world.now = T0 + behind;
+    world.engine = Engine::new(bare(), world.now);
+    world.drain();
+    for (id, ended) in [("r1", 2), ("r2", 3)] {
+        world.handle(facts::parse(T0, &format!("invoke {id} deadline=3000")));
+        world.handle(facts::parse(T0, &format!("start {id}")));
+        world.handle(facts::parse(T0, "metric a:1|c"));
+        world.handle(facts::parse(T0, &format!("done {id} success 25")));
+        world.accept_all();
+        assert_eq!(world.nexts, ended, "{}", world.out);
+    }
+}

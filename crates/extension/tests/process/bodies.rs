@@ -47,7 +47,7 @@ async fn a_body_of_50_mib_is_taken_and_never_held_whole() {
     lambda.asked(1).await;
     lambda.invoke("r-1", MINUTE);
     agent.telemetry(&delivery(&[start("r-1")])).await;
-    let chunks: Vec<Chunk> = (1..).map(|id| trace(id, 50)).take(140).collect();
+    let chunks: Vec<Chunk> = (1..).map(|id| trace(id, 50)).take(155).collect();
     let mut body = wire::v04::encode(&chunks);
     assert!((45 << 20..50 << 20).contains(&body.len()), "{}", body.len());
     let sent = agent.put_traces(&body);
@@ -70,7 +70,7 @@ async fn a_body_of_50_mib_is_taken_and_never_held_whole() {
     assert!(agent.ended().await.success());
     let state = intake.store().snapshot();
     let large = state.traces.iter().flat_map(|t| &t.spans).filter(|span| span.tag("filler").is_some());
-    assert_eq!(large.filter(|span| span.copies == 1).count(), 140 * 50);
+    assert_eq!(large.filter(|span| span.copies == 1).count(), 155 * 50);
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use model::SpanId;
 use tokio::net::TcpListener;
 
 use crate::agent::{Agent, http};
-use crate::fake_lambda::FakeLambda;
+use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::ports::Ports;
-use crate::records::{TRACE, delivery, report, runtime_done, start};
+use crate::records::{TRACE, delivery, report, runtime_done, start, traces};
 use crate::runtime_api::{ACCEPTED, RuntimeApi, Side, event, most_memory};
 use crate::{arrives, to};
 
@@ -346,6 +346,20 @@ async fn a_function_without_a_library_has_its_spans_in_the_callers_trace() {
     assert_eq!(errors.total.count(), 1);
 }
 
+/// A web server behind an adapter has a tracer that sees the caller's headers and no Lambda.
+#[tokio::test]
+async fn a_tracers_spans_that_continue_the_caller_hang_below_the_invocation() {
+    let mut world = World::start(&[]).await;
+    let answer = post("r-1", "response", "", r#"{"statusCode":200}"#);
+    world.invocation("r-1", web_event().as_bytes(), &answer).await;
+    assert_eq!(world.agent.put_traces(&traces(5)).await.status, 200);
+    let state = world.end("r-1").await;
+    let ([root], [work]) = (&roots(&state)[..], &named(&state, "work")[..]) else {
+        panic!("{:#?}", state.traces)
+    };
+    assert_eq!((work.span_id.get(), work.parent_id), (5, Some(root.span_id)));
+}
+
 #[tokio::test]
 async fn an_error_is_told_in_the_runtimes_words() {
     let mut world = World::start(&[]).await;
@@ -559,11 +573,11 @@ async fn a_runtime_api_that_is_not_there_is_told_of() {
     let lambda = FakeLambda::start().await;
     // No port that anyone else is given.
     let listener = TcpListener::bind(("127.0.0.1", Ports::free().traces)).await.unwrap();
-    let api = RuntimeApi::on(listener, Some(lambda.address.clone()));
+    let mut api = RuntimeApi::on(listener, Some(lambda.address.clone()));
     let address = api.address.clone();
     let mut agent = Agent::start(&lambda, &[ON, ("AWS_LAMBDA_RUNTIME_API", &address)]);
     lambda.asked(1).await;
-    drop(api);
+    api.stop().await;
     let mut runtime = Side::connect(agent.ports.runtime).await;
     runtime.send(NEXT.as_bytes()).await;
     let head = runtime.head().await;
@@ -587,12 +601,13 @@ async fn it_passes_on_before_the_extension_is_registered() {
         [("AWS_LWA_LAMBDA_RUNTIME_API_PROXY", adapter.as_str()), ("AWS_LAMBDA_RUNTIME_API", &address)];
     let _agent = Agent::start_on(&lambda, ports, &variables);
     // Nothing says when it listens but that it does.
-    let mut runtime = loop {
-        match tokio::net::TcpStream::connect(&adapter).await {
-            Ok(_) => break Side::connect(ports.runtime).await,
-            Err(_) => tokio::task::yield_now().await,
+    let listens = async {
+        while tokio::net::TcpStream::connect(&adapter).await.is_err() {
+            tokio::task::yield_now().await;
         }
     };
+    tokio::time::timeout(PATIENCE, listens).await.unwrap();
+    let mut runtime = Side::connect(ports.runtime).await;
     runtime.send(NEXT.as_bytes()).await;
     let mut side = api.called().await;
     side.head().await;

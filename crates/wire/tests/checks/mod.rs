@@ -6,10 +6,32 @@ use wire::otlp::{Signal, is_whole, logs, metrics, to_protobuf, traces};
 use wire::v04::{DecodeError, Decoded};
 
 pub(crate) fn v04(body: &[u8]) {
+    cut(body);
     let Ok(decoded) = wire::v04::decode(body) else { return };
     sound(&decoded, body);
     let again = wire::v04::decode(&wire::v04::encode(&decoded.chunks)).unwrap();
     same(&decoded.chunks, &again);
+}
+
+/// Taken apart while it comes, a body holds what it holds as a whole.
+fn cut(body: &[u8]) {
+    let (mut cutter, mut pieces) = (wire::v04::Cutter::default(), Vec::new());
+    let taken = body.chunks(7).try_for_each(|part| {
+        cutter.push(part);
+        while let Some(piece) = cutter.piece()? {
+            pieces.push(piece);
+        }
+        Ok(())
+    });
+    let last = taken.and_then(|()| cutter.finish());
+    let Ok(last) = last else { return assert!(wire::v04::decode(body).is_err()) };
+    let whole = wire::v04::decode(body).unwrap();
+    let parts: Vec<Decoded> =
+        pieces.iter().chain(&last).map(|piece| wire::v04::decode(piece).unwrap()).collect();
+    assert_eq!(parts.iter().map(|part| part.dropped_spans).sum::<u64>(), whole.dropped_spans);
+    let chunks: Vec<Chunk> = parts.into_iter().flat_map(|part| part.chunks).collect();
+    // What is no number equals nothing, itself included.
+    assert_eq!(format!("{chunks:?}"), format!("{:?}", whole.chunks));
 }
 
 pub(crate) fn v05(body: &[u8]) {

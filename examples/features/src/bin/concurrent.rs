@@ -34,7 +34,7 @@ async fn handler(event: LambdaEvent<Value>) -> Result<Value, Error> {
 #[tracing::instrument]
 async fn price(order: u64) -> u64 {
     tokio::task::yield_now().await;
-    global::tracer("shop").in_span(format!("round {order}"), |_| order.saturating_mul(3))
+    global::tracer("shop").in_span(format!("round_{order}"), |_| order.saturating_mul(3))
 }
 
 #[tracing::instrument(err)]
