@@ -24,8 +24,8 @@ pub(crate) struct FunctionArgs {
     /// AWS_LAMBDA_EXEC_WRAPPER if that is set [default: a custom one]
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<String>,
-    /// How Lambda runs them: on-demand, provisioned-concurrency[:SANDBOXES], snap-start or
-    /// managed-instances[:CONCURRENCY]
+    /// How Lambda runs them: on-demand, provisioned-concurrency, snap-start or managed-instances, with
+    /// :SANDBOXES behind the second and :CONCURRENCY behind the last
     #[arg(long, default_value = "on-demand", value_name = "MODE")]
     pub(crate) mode: Kind,
     /// The extension's program [default: datadog-agent beside dd-lambda]
