@@ -196,18 +196,14 @@ impl Engine {
     /// When data goes that the end of no invocation waits for.
     fn background(&self) -> Option<UnixNanos> {
         let since = self.idle_since?;
-        if let (Phase::Waiting, Some(company)) =
-            (self.lifecycle.phase(), self.mode.company(self.pace.company(false)))
-        {
-            return Some(since + company);
-        }
         match self.lifecycle.phase() {
             Phase::Waiting => {
                 let company = self.pace.company(false);
                 let running = self.free_until.filter(|_| self.runs_freely());
-                Some(match running.zip(company) {
-                    Some((deadline, company)) => (since + company).min(flush::lead(deadline)),
-                    None => flush::idle_end(since),
+                Some(match (self.mode.company(company), running.zip(company)) {
+                    (Some(company), _) => since + company,
+                    (None, Some((deadline, company))) => (since + company).min(flush::lead(deadline)),
+                    (None, None) => flush::idle_end(since),
                 })
             }
             Phase::Running { .. } => Some(since + self.pace.company(true)?),

@@ -339,6 +339,13 @@ impl Invocations {
         known
     }
 
+    /// Nothing runs any more of which a library could have counted an error.
+    pub(crate) fn forget_told_errors(&mut self) {
+        if self.running().next().is_none() {
+            self.told_errors = 0;
+        }
+    }
+
     pub(crate) fn live_mut(&mut self) -> Option<&mut Invocation> {
         let live = self.live.as_ref()?;
         self.entries.iter_mut().rev().find(|known| known.invoked.is_some() && known.request_id == *live)

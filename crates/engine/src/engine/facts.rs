@@ -41,7 +41,7 @@ impl Engine {
                 }
                 let failed = done.as_ref().is_some_and(|done| is_failure(&done.status));
                 let told = failed && self.invocations.take_told_error();
-                self.note_record(time, &id, |one| {
+                let evicted = self.note_record(time, &id, |one| {
                     if let Some(done) = done {
                         one.given.errors |= told;
                         // There is nothing between the two that could be told apart.
@@ -49,7 +49,9 @@ impl Engine {
                         one.note_done(now, time, done);
                     }
                     one.note_report(time, report);
-                })
+                });
+                self.invocations.forget_told_errors();
+                evicted
             }
             Record::FunctionLog(line) | Record::ExtensionLog(line) => {
                 let fatal = self.stages.line(time, line);

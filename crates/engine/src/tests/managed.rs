@@ -149,3 +149,24 @@ fn lines_are_of_whom_they_say() {
          log r2 31 error REPORT RequestId: r2 Runtime Duration: 3000.00 ms Task timed out after 3.00 seconds",
     );
 }
+
+/// What a library calls an error and Lambda a success does not hide the error of a later invocation.
+#[test]
+fn an_error_that_only_a_library_tells_hides_no_other() {
+    check_with(
+        quiet(),
+        "10 start r1
+         20 metric aws.lambda.enhanced.errors:1|d
+         30 report r1 success duration=20
+         40 start r2
+         50 report r2 error duration=10
+         500 shutdown spindown",
+        "0 next
+         500 send #0 sketches until 2400
+         enhanced.duration 0 2 values, sum 0.03 []
+         enhanced.errors 0 2 values, sum 2 []
+         enhanced.invocations 0 2 values, sum 2 []
+         enhanced.runtime_duration 0 2 values, sum 30 []
+         enhanced.shutdowns 0 1 []",
+    );
+}
