@@ -4,8 +4,10 @@ mod functions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Parser, Subcommand};
+use intake::RateLimit;
 
 pub(crate) use functions::FunctionArgs;
 
@@ -86,6 +88,7 @@ pub(crate) struct DemoArgs {
     dd-lambda dev --command 'app=python3 -m awslambdaric app.handler' --runtime python3.13\n  \
     dd-lambda dev --function orders=./bootstrap --mode provisioned-concurrency:2\n  \
     dd-lambda dev --function orders=target/debug/orders --event order.json --invoke orders --exit\n  \
+    dd-lambda dev --package orders-worker --source sqs:https://sqs.eu-west-1.amazonaws.com/123456789012/orders=orders-worker\n  \
     aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name orders \\\n    \
     --cli-binary-format raw-in-base64-out --payload '{}' /dev/stdout"
 )]
@@ -101,10 +104,16 @@ pub(crate) struct DevArgs {
     /// End after the event's invocation instead of serving until Ctrl-C
     #[arg(long, requires = "event")]
     pub(crate) exit: bool,
+    /// Drive a function from a queue or a stream, of AWS or of an AWS API server (AWS_ENDPOINT_URL), as Lambda's event
+    /// source mappings do: sqs:QUEUE_URL, kinesis:STREAM, dynamodb:TABLE; or sns:, s3: or eventbridge:QUEUE_URL, for the
+    /// events that these send to a queue. Behind the function: batch-size=N, window=SECONDS, report-failures=false; for
+    /// streams from=trim-horizon, retries=N, bisect. May be given more than once
+    #[arg(long = "source", value_name = "KIND:SOURCE=FUNCTION[,OPTION]…")]
+    pub(crate) sources: Vec<mappings::Spec>,
     /// Also watch this file or folder. May be given more than once
     #[arg(long, value_name = "PATH")]
     pub(crate) watch: Vec<PathBuf>,
-    /// Print what happens as lines of JSON on standard output: ready, invoked, building, swapped, not_built
+    /// Print what happens as lines of JSON on standard output: ready, invoked, delivered, building, swapped, not_built
     #[arg(long)]
     pub(crate) json: bool,
     /// Do not rebuild and do not swap
@@ -206,12 +215,19 @@ pub(crate) struct RunArgs {
 }
 
 /// Run the local Datadog alone: point an agent at it, and see what it sends.
+///
+/// Every request is held against what Datadog documents: what it would refuse, drop or change is told with the rule that
+/// it breaks, also where the request is taken.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0; with --strict 1 when a request was not as Datadog wants it.\n\n\
+#[command(
+    after_help = "Exit status: 0; with --strict 1 when a request was refused or not as Datadog wants it.\n\n\
     Examples:\n  dd-lambda intake --port 8080\n  \
     dd-lambda intake --port 8080 --json          every request as a line of JSON\n  \
+    dd-lambda intake --port 8443 --tls --ca-out ca.pem\n  \
+    dd-lambda intake --rate 100/60               429 for more than 100 requests in a minute\n  \
     DD_DD_URL=http://127.0.0.1:8080 DD_APM_DD_URL=http://127.0.0.1:8080 \\\n    \
-    DD_LOGS_CONFIG_LOGS_DD_URL=http://127.0.0.1:8080 datadog-agent")]
+    DD_LOGS_CONFIG_LOGS_DD_URL=http://127.0.0.1:8080 datadog-agent"
+)]
 pub(crate) struct IntakeArgs {
     /// The port of the intake on 127.0.0.1; 0 for any free one
     #[arg(long, default_value_t = 0, value_name = "PORT")]
@@ -219,9 +235,21 @@ pub(crate) struct IntakeArgs {
     /// The port of the web page on 127.0.0.1; 0 for any free one
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) page_port: u16,
-    /// End with status 1 when any request was refused
+    /// End with status 1 when any request was refused, or was not as Datadog wants it
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Speak HTTPS (HTTP/1.1 and HTTP/2) with an authority of this run
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Where the authority's certificate is written, for DD_TLS_CERT_FILE [default: .dd-lambda/ca.pem]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub(crate) ca_out: Option<PathBuf>,
+    /// An API key that is good, the rest is answered 403. May be given more than once [default: any key is good]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// Answer 429 to more than so many requests in so many seconds
+    #[arg(long, value_name = "REQUESTS/SECONDS", value_parser = rate)]
+    pub(crate) rate: Option<RateLimit>,
     /// End after this many requests instead of at Ctrl-C
     #[arg(long, value_name = "REQUESTS")]
     pub(crate) requests: Option<u64>,
@@ -247,6 +275,15 @@ pub(crate) struct DoctorArgs {
     dd-lambda completions fish > ~/.config/fish/completions/dd-lambda.fish")]
 pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// `100/60`
+fn rate(text: &str) -> Result<RateLimit, String> {
+    let read = |(requests, seconds): (&str, &str)| {
+        let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
+        Some(RateLimit { requests: requests.parse().ok()?, period: Duration::from_secs(seconds), path: None })
+    };
+    text.split_once('/').and_then(read).ok_or_else(|| "such as 100/60: 100 requests in 60 seconds".to_owned())
 }
 
 /// `cargo demo -- --exit` arrives as `demo -- --exit`: the separator was meant for cargo.

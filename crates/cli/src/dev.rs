@@ -14,20 +14,23 @@ use crate::args::DevArgs;
 use crate::event::read_event;
 use crate::function::{Ready, Spec};
 use crate::journal::Journal;
-use crate::run::{Answer, Stack, follow_from, interrupted, say};
+use crate::rebuilt::Rebuilt;
+use crate::run::{Answer, Board, Stack, follow_from, interrupted, now, say};
 use crate::terminal::{Paint, columns};
 use crate::units::duration;
 use crate::watch::{self, Fingerprint};
-use crate::{INTERRUPTED, report, workspace};
+use crate::{INTERRUPTED, report, sources, workspace};
 
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let specs = args.functions.specs();
     let event = event(&args, &specs)?;
+    let mappings = sources::open(&args.sources, &specs).await?;
     let folder = std::env::current_dir().context("the current folder")?;
     let ready = Ready::prepare(specs, &folder).await?;
     let stack = Stack::start("dev", args.port).await?;
     let lambda = stack.host_on(ready.configs(&stack.intake, &folder), args.invoke_port).await?;
     introduce(&ready, &stack, &lambda);
+    mappings.iter().for_each(|mapping| say("source", &mapping.spec().to_string()));
     let told = Told { json: args.json };
     told.ready(&ready, &stack, &lambda);
     let work = async {
@@ -44,8 +47,9 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         answer = work => answer?,
         () = interrupted() => None,
         never = follow_from(&lambda, &mut seen) => match never {},
-        never = keep_fresh(&args, told, &ready, &folder, &lambda) => match never {},
+        never = keep_fresh((&args, told), &ready, &folder, &lambda, &stack.board) => match never {},
         never = keep(&mut journal, &ready, &lambda) => match never {},
+        never = sources::drive(mappings, &lambda, told) => match never {},
     };
     keep_new(&mut journal, &ready, &lambda);
     tokio::select! {
@@ -86,7 +90,7 @@ fn introduce(ready: &Ready, stack: &Stack, lambda: &Arc<Lambda>) {
 
 /// Whether what happens is told on standard output, too, as lines of JSON.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+pub(crate) struct Told {
     json: bool,
 }
 
@@ -103,7 +107,7 @@ impl Told {
     }
 
     /// Whoever reads may have gone away: that changes nothing.
-    fn line(self, event: &str, about: &serde_json::Value) {
+    pub(crate) fn line(self, event: &str, about: &serde_json::Value) {
         if self.json {
             let mut line = serde_json::json!({ "event": event });
             if let (Some(line), Some(about)) = (line.as_object_mut(), about.as_object()) {
@@ -165,7 +169,13 @@ pub(crate) fn chosen(specs: &[Spec], name: Option<&str>) -> anyhow::Result<Strin
 }
 
 /// Builds and swaps what changes, for as long as it is polled.
-async fn keep_fresh(args: &DevArgs, told: Told, ready: &Ready, folder: &Path, lambda: &Lambda) -> Infallible {
+async fn keep_fresh(
+    (args, told): (&DevArgs, Told),
+    ready: &Ready,
+    folder: &Path,
+    lambda: &Lambda,
+    board: &Board,
+) -> Infallible {
     let all = ready.sources(folder).into_iter().map(|(name, package, mut files)| {
         files.extend(args.watch.iter().map(|path| folder.join(path)));
         Fresh { name, package, seen: Fingerprint::of(&files), files }
@@ -174,7 +184,7 @@ async fn keep_fresh(args: &DevArgs, told: Told, ready: &Ready, folder: &Path, la
     loop {
         let Some((at, path)) = first_change(&mut all).await else { return std::future::pending().await };
         if let Some(function) = all.get_mut(at) {
-            function.swap(&path, folder, lambda, told).await;
+            function.swap(&path, folder, lambda, board, told).await;
         }
     }
 }
@@ -211,11 +221,13 @@ async fn first_change(all: &mut [Fresh]) -> Option<(usize, PathBuf)> {
 }
 
 impl Fresh {
-    async fn swap(&mut self, path: &Path, folder: &Path, lambda: &Lambda, told: Told) {
+    async fn swap(&mut self, path: &Path, folder: &Path, lambda: &Lambda, board: &Board, told: Told) {
         let paint = Paint::stderr();
+        let rebuilt = Rebuilt::begun(&self.name, path, now());
         if let Some(package) = &self.package {
             say("building", &format!("{}: {} changed", self.name, path.display()));
             told.line("building", &serde_json::json!({ "function": self.name, "changed": path }));
+            board.rebuilt(rebuilt.clone());
             match workspace::build_programs(folder, &[package]).await {
                 Ok(built) => {
                     if let Some(built) = built.get(package) {
@@ -226,12 +238,16 @@ impl Fresh {
                 Err(why) => {
                     let failed = serde_json::json!({ "function": self.name, "why": format!("{why:#}") });
                     told.line("not_built", &failed);
+                    let said = why.downcast_ref::<workspace::NotBuilt>().map(|not| not.messages.clone());
+                    let said = said.filter(|said| !said.is_empty()).unwrap_or_else(|| format!("{why:#}"));
+                    board.rebuilt(rebuilt.ended(Some(said), now()));
                     say("not built", &paint.red(&format!("{why:#}; {} serves on as it was", self.name)));
                     return;
                 }
             }
         }
         if lambda.renew(&self.name).await {
+            board.rebuilt(rebuilt.ended(None, now()));
             told.line("swapped", &serde_json::json!({ "function": self.name }));
             say(
                 "swapped",

@@ -50,6 +50,13 @@ const LOOKS: &[(&str, bool, Look, &str, &str)] = &[
          util-linux",
     ),
     (
+        "memory limit",
+        false,
+        memory,
+        "killing at once what takes more memory than it has; it is looked at every 10 ms instead",
+        "run as root, or by `systemd-run --user --scope dd-lambda …`, where control groups are of version 2",
+    ),
+    (
         "fixed ports",
         false,
         ports,
@@ -159,6 +166,10 @@ fn namespaces() -> Result<String, String> {
     output("nsenter", &["--version"])?;
     let args = ["--user", "--map-root-user", "--mount", "--net", "true"];
     output("unshare", &args).map(|_| "user, mount and network namespaces can be made".to_owned())
+}
+
+fn memory() -> Result<String, String> {
+    sandbox::memory_limit().map(|above| format!("by control groups below {}", above.display()))
 }
 
 fn ports() -> Result<String, String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use intake::Intake;
-use sandbox::{Faults, FunctionConfig};
+use sandbox::{Destination, Faults, FunctionConfig, StreamLimit};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::Kind;
@@ -36,8 +36,24 @@ pub(crate) struct Spec {
     pub(crate) max_sandboxes: Option<usize>,
     /// In namespaces of its own.
     pub(crate) private: bool,
+    /// Said by scenarios alone, as what follows.
+    #[serde(skip)]
+    pub(crate) events: Option<Events>,
+    /// A streamed response is as slow as Lambda's.
+    #[serde(skip)]
+    pub(crate) stream_limit: bool,
     #[serde(skip)]
     pub(crate) faults: Faults,
+}
+
+/// What becomes of events that nobody waits for; as Lambda has it when not given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events {
+    pub(crate) retries: u32,
+    pub(crate) retry_delay: Duration,
+    /// Functions.
+    pub(crate) on_failure: Option<String>,
+    pub(crate) on_success: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +87,8 @@ impl Spec {
             handler: None,
             max_sandboxes: None,
             private: false,
+            events: None,
+            stream_limit: false,
             faults: Faults::default(),
         }
     }
@@ -170,6 +188,12 @@ impl One {
         let spec = &self.spec;
         let mut function = FunctionConfig::new(&spec.name, self.command.clone()).timeout(spec.timeout);
         function.faults = spec.faults.clone();
+        function.stream_limit = spec.stream_limit.then_some(StreamLimit::LAMBDA);
+        if let Some(events) = &spec.events {
+            function = function.retries(events.retries, events.retry_delay);
+            function.on_failure = events.on_failure.clone().map(Destination::Function);
+            function.on_success = events.on_success.clone().map(Destination::Function);
+        }
         function.runtime.clone_from(&spec.runtime);
         function = function.mode(spec.kind.mode).ahead(spec.kind.ahead);
         if let Some(mb) = spec.memory_mb {

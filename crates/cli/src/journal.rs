@@ -72,10 +72,8 @@ impl Journal {
     }
 
     fn write(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
         if self.lines == 0 {
-            fs::create_dir_all(folder)?;
-            fs::write(folder.join(".gitignore"), "*\n")?;
+            make(self.path.parent().unwrap_or(Path::new(".")))?;
         }
         if self.lines >= 2 * MAX_ENTRIES {
             let text = fs::read_to_string(&self.path)?;
@@ -91,6 +89,18 @@ impl Journal {
         self.lines += 1;
         Ok(())
     }
+}
+
+/// Where things of this folder are kept: made, and told to git.
+pub(crate) fn folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join(FOLDER);
+    make(&path).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(".gitignore"), "*\n")
 }
 
 /// What was kept in this folder, oldest first.
@@ -133,6 +143,7 @@ mod tests {
                 client_context: None,
                 trace_header: "Root=1".to_owned(),
                 tenant_id: None,
+                answer: None,
             };
             journal.add(&spec, &invocation);
         }

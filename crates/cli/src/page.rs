@@ -4,7 +4,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /local/run` | the functions, their invocations as the local Lambda saw them, what the demo misses |
-//! | `GET /local/invocations/{id}` | what the caller of one of them sent |
+//! | `GET /local/invocations/{id}` | what the caller of one of them sent, and what it was answered |
 //! | `GET /local/sandboxes` | every execution environment in short |
 //! | `GET /local/sandboxes/{id}` | one of them, cycle by cycle |
 //! | `GET /local/changes?run=N&store=V` | waits until there is something newer: the numbers to wait with next |
@@ -111,6 +111,13 @@ async fn invocation(State(page): State<Page>, Path(id): Path<String>) -> Respons
         "client_context": asked.client_context.map(|text| json_or_text(text.as_bytes())),
         "trace_header": asked.trace_header,
         "tenant_id": asked.tenant_id,
+        "answer": asked.answer.map(|answer| json!({
+            "payload": json_or_text(&answer.payload),
+            "bytes": answer.bytes,
+            "is_cut": answer.bytes > answer.payload.len(),
+            "streamed": answer.streamed,
+            "function_error": answer.function_error,
+        })),
     });
     Json(told).into_response()
 }

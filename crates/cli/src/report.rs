@@ -12,6 +12,7 @@ const BAR: usize = 26;
 /// Log lines and metrics shown; the page has all.
 const MAX_LOGS: usize = 40;
 const MAX_METRICS: usize = 60;
+const MAX_VIOLATIONS: usize = 30;
 
 /// Everything, as lines.
 pub(crate) fn all(received: &Snapshot, paint: Paint, columns: usize) -> String {
@@ -23,7 +24,27 @@ pub(crate) fn all(received: &Snapshot, paint: Paint, columns: usize) -> String {
     }
     logs(&mut out, &received.logs, paint, columns);
     metrics(&mut out, &received.metrics, paint);
+    violations(&mut out, received, paint);
     out
+}
+
+/// What is not as Datadog wants it.
+fn violations(out: &mut String, received: &Snapshot, paint: Paint) {
+    if received.violations.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.bold("Not as Datadog wants it"));
+    for violation in received.violations.iter().take(MAX_VIOLATIONS) {
+        let _ = writeln!(out, "  {} {violation}", paint.red(violation.rule));
+    }
+    let more = received.counts.violations.saturating_sub(MAX_VIOLATIONS as u64);
+    if more > 0 {
+        let _ = writeln!(
+            out,
+            "  {}",
+            paint.dim(&format!("… and {more} more: see the page, or /local/violations"))
+        );
+    }
 }
 
 /// One trace: a line for each span with its place in time.

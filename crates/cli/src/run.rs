@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
-use intake::{Intake, Limits};
+use intake::{Intake, Settings};
 use model::{InitializationType, Record, UnixNanos};
 use sandbox::{
     FunctionConfig, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process,
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::page;
+use crate::rebuilt::Rebuilt;
 use crate::terminal::Paint;
 
 /// Invocations shown; the oldest go first.
@@ -37,21 +38,23 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts the intake and the page. Functions are told of the intake, so they come after it.
     pub(crate) async fn start(title: &str, port: u16) -> anyhow::Result<Self> {
-        Self::start_with(title, port, 0).await
+        Self::start_with(title, ("--port", port), 0, Settings::default()).await
     }
 
-    /// The same with the intake on a port of choice; 0 for any free one.
-    pub(crate) async fn start_with(title: &str, port: u16, intake_port: u16) -> anyhow::Result<Self> {
+    /// The same with the intake as told, and on a port of choice; 0 for any free one. The page's port has the name of
+    /// its option.
+    pub(crate) async fn start_with(
+        title: &str,
+        (option, port): (&str, u16),
+        intake_port: u16,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], intake_port));
-        let intake = Intake::start_on(address, Limits::default()).await.with_context(|| {
-            format!("the local intake cannot listen on port {intake_port} of 127.0.0.1: choose another, or 0")
-        })?;
+        let intake = Intake::start_with(address, settings)
+            .await
+            .with_context(|| taken("the local intake", "--port", intake_port))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!(
-                "the page cannot listen on port {port}: choose another with --port, or 0 for any free one"
-            )
-        })?;
+        let listener = TcpListener::bind(address).await.with_context(|| taken("the page", option, port))?;
         let page_url = format!("http://{}/", listener.local_addr()?);
         let board = Board::new(title, &intake.url());
         let router = page::router(board.clone(), intake.store().clone(), intake.router());
@@ -73,7 +76,7 @@ impl Stack {
         let names = functions.iter().map(|function| function.name.clone()).collect();
         let lambda = Lambda::start(functions, LambdaConfig { port, ..LambdaConfig::default() })
             .await
-            .context("the local Lambda cannot start")?;
+            .with_context(|| taken("the local Lambda", "--invoke-port", port))?;
         let lambda = Arc::new(lambda);
         self.board.show(lambda.clone(), names);
         Ok(lambda)
@@ -118,6 +121,10 @@ pub(crate) struct Run {
     pub(crate) missing: Option<Vec<String>>,
     /// The local Lambda has ended.
     pub(crate) ended: bool,
+    /// Functions that were built anew, the last time of each.
+    pub(crate) rebuilt: Vec<Rebuilt>,
+    /// The file of the authority that agents have to trust, where the intake speaks TLS.
+    pub(crate) authority: Option<String>,
 }
 
 /// One invocation as Lambda saw it.
@@ -159,6 +166,20 @@ impl Board {
     fn ended(&self) {
         let mut shown = self.lock();
         shown.last.ended = true;
+        shown.changes.send_modify(|n| *n += 1);
+    }
+
+    /// What a rebuild has come to.
+    pub(crate) fn rebuilt(&self, rebuilt: Rebuilt) {
+        let mut shown = self.lock();
+        shown.last.rebuilt.retain(|one| one.function != rebuilt.function);
+        shown.last.rebuilt.push(rebuilt);
+        shown.changes.send_modify(|n| *n += 1);
+    }
+
+    pub(crate) fn authority(&self, path: &str) {
+        let mut shown = self.lock();
+        shown.last.authority = Some(path.to_owned());
         shown.changes.send_modify(|n| *n += 1);
     }
 
@@ -344,6 +365,17 @@ impl Answer {
     /// The function ran and did not fail.
     pub(crate) fn is_success(&self) -> bool {
         self.status == 200 && self.function_error.is_none()
+    }
+}
+
+/// Why a port cannot be had, and what to do.
+fn taken(who: &str, option: &str, port: u16) -> String {
+    match port {
+        0 => format!("{who} cannot listen on any port of 127.0.0.1"),
+        port => format!(
+            "{who} cannot listen on port {port} of 127.0.0.1: choose another with {option}, or leave it out for any free \
+             one"
+        ),
     }
 }
 

@@ -17,9 +17,12 @@ use sandbox::{Batches, ClockJump, Faults, Kill, Process};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::function::{Extension, Program, Spec};
+use crate::function::{Events, Extension, Program, Spec};
 use crate::mode::Kind;
 use crate::scenario::expect::{AnswerExpectation, Expect};
+
+/// Lambda's own, before an event that failed is tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
 
 pub(crate) use play::run;
 
@@ -64,6 +67,13 @@ struct Function {
     max_sandboxes: Option<usize>,
     #[serde(default)]
     private: bool,
+    #[serde(default)]
+    retries: u32,
+    retry_delay: Option<Length>,
+    on_failure: Option<String>,
+    on_success: Option<String>,
+    #[serde(default)]
+    stream_limit: bool,
     #[serde(default)]
     faults: FaultTable,
 }
@@ -202,6 +212,7 @@ struct Event {
     #[serde(rename = "type", default)]
     kind: EventType,
     client_context: Option<String>,
+    cognito_identity: Option<String>,
     tenant_id: Option<String>,
     #[serde(default)]
     expect: AnswerExpectation,
@@ -213,11 +224,13 @@ fn one() -> usize {
 
 /// Whether somebody waits for the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum EventType {
     #[default]
     Sync,
     Async,
+    /// It is only looked at whether it could be invoked.
+    DryRun,
 }
 
 /// A variable: text, or what is written as text.
@@ -386,6 +399,13 @@ impl Function {
         spec.kind = self.mode;
         spec.max_sandboxes = self.max_sandboxes;
         spec.private = self.private;
+        spec.events = Some(Events {
+            retries: self.retries,
+            retry_delay: self.retry_delay.map_or(RETRY_DELAY, |length| length.0),
+            on_failure: self.on_failure.clone(),
+            on_success: self.on_success.clone(),
+        });
+        spec.stream_limit = self.stream_limit;
         spec.faults = self.faults.faults();
         spec
     }

@@ -18,6 +18,10 @@ impl Paint {
         Self { on: std::io::stderr().is_terminal() && wanted() }
     }
 
+    pub(crate) fn is_on(self) -> bool {
+        self.on
+    }
+
     #[cfg(test)]
     pub(crate) fn fixed(on: bool) -> Self {
         Self { on }

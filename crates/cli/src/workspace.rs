@@ -1,12 +1,19 @@
 //! Finds this repository and builds what the demo runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+
+use crate::terminal::Paint;
+
+/// Bytes of compiler errors kept for the page.
+const MAX_ERRORS: usize = 64 << 10;
 
 /// The repository: where dd-lambda is run by cargo, the folder above the current one that has it, or where it
 /// was built.
@@ -35,6 +42,7 @@ struct Message {
     manifest_path: Option<PathBuf>,
     executable: Option<PathBuf>,
     target: Option<Target>,
+    message: Option<Diagnostic>,
 }
 
 impl Message {
@@ -70,21 +78,77 @@ pub(crate) async fn build(root: &Path, packages: &[&str]) -> anyhow::Result<Hash
 async fn cargo_build(root: &Path, packages: &[&str]) -> anyhow::Result<Vec<Message>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.arg("build").arg("--message-format=json-render-diagnostics");
+    let format = if Paint::stderr().is_on() { "json-diagnostic-rendered-ansi" } else { "json" };
+    command.arg("build").arg(format!("--message-format={format}"));
     for package in packages {
         command.args(["--package", package]);
     }
+    // Standard error is left alone: people see how the build goes.
     command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    // Not `output`, which would keep standard error for itself: people see how the build goes.
-    let child = command.spawn().with_context(|| {
+    let mut child = command.spawn().with_context(|| {
         format!("cannot run {}: is Rust installed? See https://rustup.rs", cargo.to_string_lossy())
     })?;
-    let output = child.wait_with_output().await.context("cargo build")?;
-    if !output.status.success() {
-        bail!("`cargo build` of {} failed ({}); its messages are above", packages.join(", "), output.status);
+    let (mut messages, mut errors) = (Vec::new(), String::new());
+    if let Some(stdout) = child.stdout.take() {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await.context("cargo build")? {
+            let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
+            if let Some(diagnostic) = &message.message {
+                eprint!("{}", diagnostic.rendered);
+                diagnostic.add_to(&mut errors);
+            }
+            messages.push(message);
+        }
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()).collect())
+    let status = child.wait().await.context("cargo build")?;
+    if !status.success() {
+        let packages = packages.join(", ");
+        return Err(NotBuilt { packages, status: status.to_string(), messages: errors }.into());
+    }
+    Ok(messages)
+}
+
+/// What the compiler said. Its words have been told already.
+#[derive(Debug)]
+pub(crate) struct NotBuilt {
+    packages: String,
+    status: String,
+    /// Its errors, without colours; empty when cargo itself did not get on.
+    pub(crate) messages: String,
+}
+
+impl fmt::Display for NotBuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`cargo build` of {} failed ({}); its messages are above", self.packages, self.status)
+    }
+}
+
+impl std::error::Error for NotBuilt {}
+
+/// What the compiler says of one place.
+#[derive(Debug, Deserialize)]
+struct Diagnostic {
+    level: String,
+    rendered: String,
+}
+
+impl Diagnostic {
+    /// Adds an error to those before it, while there are not too many.
+    fn add_to(&self, errors: &mut String) {
+        if self.level.starts_with("error") && errors.len() < MAX_ERRORS {
+            errors.push_str(&plain(&self.rendered));
+        }
+    }
+}
+
+/// Text without the codes for colours.
+fn plain(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').map_or("", |(_, rest)| rest));
+    }
+    plain
 }
 
 /// A program that cargo built for the package that was asked for.
@@ -153,6 +217,19 @@ pub(crate) fn program(built: &HashMap<String, PathBuf>, name: &str) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::{Message, listed};
+
+    #[test]
+    fn errors_are_kept_without_colours() {
+        let mut errors = String::new();
+        for (level, rendered) in
+            [("error", "\u{1b}[1m\u{1b}[91merror\u{1b}[0m: no\n"), ("warning", "unused\n")]
+        {
+            let diagnostic = super::Diagnostic { level: level.to_owned(), rendered: rendered.to_owned() };
+            diagnostic.add_to(&mut errors);
+        }
+        assert_eq!(errors, "error: no\n");
+        assert_eq!(super::plain("plain\n"), "plain\n");
+    }
 
     #[test]
     fn cargo_lists_the_sources_of_a_program() {

@@ -12,6 +12,7 @@ use model::{Arn, SpanLink};
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 
+use crate::data_streams::{Passed, Source};
 use crate::pointers::{Writes, s3};
 use crate::resource;
 use crate::settings::Settings;
@@ -22,13 +23,16 @@ pub(crate) struct Call {
     pub(crate) operation: String,
     pub(crate) region: Option<String>,
     pub(crate) started: SystemTime,
-    parent: Context,
+    pub(crate) parent: Context,
     /// With the call's span, once that has begun.
     context: Option<Context>,
     state: State,
     /// What the request is about, for when the span begins.
     about: Vec<KeyValue>,
     pub(crate) writes: Option<Writes>,
+    /// What it sends along pathways, and what it receives from.
+    pub(crate) passed: Option<Passed>,
+    pub(crate) source: Option<Source>,
     /// The request's path before it had an endpoint.
     pub(crate) path: String,
     pub(crate) bucket: Option<String>,
@@ -59,6 +63,8 @@ impl Call {
             state: State::Made,
             about: Vec::new(),
             writes: None,
+            passed: None,
+            source: None,
             path: String::new(),
             bucket: None,
         }

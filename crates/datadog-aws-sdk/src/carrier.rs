@@ -14,7 +14,7 @@ pub(crate) type Headers = BTreeMap<String, String>;
 
 /// The headers of one context, and the few without which there would be no trace: for where there is no room
 /// for all, such as much baggage.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Carrier {
     pub(crate) all: Headers,
     pub(crate) ids: Headers,

@@ -12,22 +12,24 @@ use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use model::keys::trace::PATHWAY_HASH;
 use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::call::{Call, add_pointer, base, region};
 use crate::carrier::Carrier;
+use crate::data_streams::{Flow, Passed, Source};
 use crate::inject::{Injection, Told};
 use crate::outcome::{Failure, response_tags};
 use crate::pointers::Writes;
 use crate::pointers::dynamodb::TableKeys;
 use crate::settings::Settings;
-use crate::{receive, resource};
+use crate::{data_streams, receive, resource};
 
 /// Traces the calls of an SDK client. See the [crate] for how to install it.
 #[derive(Clone, Debug)]
@@ -60,6 +62,14 @@ impl DatadogInterceptor {
     }
 
     fn succeeded(&self, call: &mut Call, context: &Context, response: &HttpResponse) {
+        if let Some(passed) = call.passed.take() {
+            passed.count();
+        }
+        if let Some(source) = call.source.take()
+            && let Some(body) = response.body().bytes().and_then(|body| std::str::from_utf8(body).ok())
+        {
+            source.received(body);
+        }
         if call.service == "SQS" && call.operation == "ReceiveMessage" {
             let body = response.body().bytes().and_then(|body| std::str::from_utf8(body).ok());
             for of_message in body.map(receive::contexts).unwrap_or_default() {
@@ -120,15 +130,13 @@ impl Intercept for DatadogInterceptor {
             let about = resource::of_request(&call.service, &call.operation, request, region.as_deref());
             call.tag(about);
             call.region = region;
+            call.source = Source::of(&call.service, &call.operation, request, &call.parent);
             if settings.span_pointers {
                 call.writes = Writes::of(&call.service, &call.operation, request, &self.tables);
             }
-            let injection = Injection::of(&call.service, &call.operation).filter(|_| settings.inject);
-            if let Some(injection) = injection
-                && let Some(carrier) = Carrier::of(call.begin(), &settings.inject_styles)
+            if let Some(injection) = Injection::of(&call.service, &call.operation).filter(|_| settings.inject)
             {
-                let now = call.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                injection.apply(request, &Told::new(carrier, now.as_millis()));
+                inject(injection, call, request, settings);
             }
         })
     }
@@ -184,6 +192,22 @@ impl Intercept for DatadogInterceptor {
             }
             call.end();
         })
+    }
+}
+
+/// Tells whoever gets what a call sends of its trace, and of its pathway.
+fn inject(injection: &Injection, call: &mut Call, request: &mut HttpRequest, settings: &Settings) {
+    let streams = injection.is_stream().then(|| data_streams::scope(&call.parent)).flatten();
+    let carrier = Carrier::of(call.begin(), &settings.inject_styles);
+    if carrier.is_none() && streams.is_none() {
+        return;
+    }
+    let now = call.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let told = Told::new(carrier.unwrap_or_default(), now.as_millis()).along(streams.map(Flow::new));
+    injection.apply(request, &told);
+    call.passed = told.passed();
+    if let Some(hash) = call.passed.as_ref().and_then(Passed::hash) {
+        call.tag(vec![KeyValue::new(PATHWAY_HASH, hash)]);
     }
 }
 

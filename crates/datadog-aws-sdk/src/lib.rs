@@ -43,6 +43,7 @@
 
 mod call;
 mod carrier;
+mod data_streams;
 mod inject;
 mod interceptor;
 mod json_text;
@@ -52,6 +53,7 @@ mod receive;
 mod resource;
 mod settings;
 
+pub use data_streams::flush_data_streams;
 pub use interceptor::DatadogInterceptor;
 pub use receive::{Received, trace_message, trace_messages};
 

@@ -17,6 +17,7 @@ use opentelemetry::{Context, KeyValue, global};
 use propagation::TraceContext;
 use serde_json::{Value, json};
 
+use crate::data_streams::with_received;
 use crate::json_text::Object;
 use crate::settings::Settings;
 
@@ -78,17 +79,18 @@ impl<'a> Received<'a> {
     /// carries. The current context for a message that carries none.
     pub fn context(&self) -> Context {
         let current = Context::current();
-        match self.trace_context() {
+        let context = match self.trace_context() {
             Some(context) => continuing(&current, &context),
             None => current,
-        }
+        };
+        with_received(context, self)
     }
 
     fn trace_context(&self) -> Option<TraceContext> {
         trigger::record_context(&self.record(), &Settings::of_process().extract)
     }
 
-    fn record(&self) -> Value {
+    pub(crate) fn record(&self) -> Value {
         match self.payload {
             Payload::Data(data) => {
                 json!({"eventSource": "aws:kinesis", "kinesis": {"data": BASE64_STANDARD.encode(data)}})
@@ -182,9 +184,12 @@ where
 
     let current = Context::current();
     let here = current.span().span_context().clone();
-    let mut contexts = messages.into_iter().filter_map(Received::trace_context);
+    let mut messages = messages.into_iter().peekable();
+    let earliest = messages.peek().copied();
+    let mut contexts = messages.filter_map(Received::trace_context);
     let first = contexts.next();
     let parent = first.as_ref().map_or_else(|| current.clone(), |first| continuing(&current, first));
+    let parent = earliest.map_or_else(|| parent.clone(), |message| with_received(parent.clone(), message));
     let here = Some(here).filter(|here| first.is_some() && here.is_valid());
     let others = contexts.filter_map(|context| remote(&context));
     let links = here.into_iter().chain(others).take(MAX_LINKS).collect();
@@ -221,10 +226,15 @@ pub(crate) fn contexts(response: &str) -> Vec<SpanContext> {
 }
 
 fn context_of(message: &str) -> Option<SpanContext> {
-    let message: Value = serde_json::from_str(message).ok()?;
+    let record = sqs_record(&serde_json::from_str(message).ok()?);
+    remote(&trigger::record_context(&record, &Settings::of_process().extract)?)
+}
+
+/// A message as SQS answers it, as the record that Lambda would make of it.
+pub(crate) fn sqs_record(message: &Value) -> Value {
     let attribute = message.get("MessageAttributes").and_then(|all| all.get(CARRIER));
     let of_attribute = |name: &str| attribute.and_then(|attribute| attribute.get(name));
-    let record = json!({
+    json!({
         "eventSource": "aws:sqs",
         "body": message.get("Body"),
         "messageAttributes": {CARRIER: {
@@ -233,8 +243,7 @@ fn context_of(message: &str) -> Option<SpanContext> {
             "binaryValue": of_attribute("BinaryValue"),
         }},
         "attributes": message.get("Attributes"),
-    });
-    remote(&trigger::record_context(&record, &Settings::of_process().extract)?)
+    })
 }
 
 /// A context in which what is made continues another. The global propagator may know to keep more of it than

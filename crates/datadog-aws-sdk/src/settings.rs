@@ -16,6 +16,11 @@ pub(crate) struct Settings {
     pub(crate) extract: trigger::Settings,
     pub(crate) span_pointers: bool,
     pub(crate) table_keys: BTreeMap<String, Vec<String>>,
+    pub(crate) data_streams: bool,
+    pub(crate) service: String,
+    pub(crate) env: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) agent: Agent,
     /// Whether this runs as a Lambda function.
     pub(crate) in_lambda: bool,
 }
@@ -30,9 +35,22 @@ impl Default for Settings {
             extract: trigger::Settings::default(),
             span_pointers: true,
             table_keys: BTreeMap::new(),
+            data_streams: false,
+            service: "unnamed-rust-service".to_owned(),
+            env: None,
+            version: None,
+            agent: Agent::Tcp("localhost".to_owned(), 8126),
             in_lambda: false,
         }
     }
+}
+
+/// Where checkpoints of data streams go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Agent {
+    Tcp(String, u16),
+    #[cfg(unix)]
+    Unix(std::path::PathBuf),
 }
 
 /// A variable, what it means, and what reads its value. Another name counts when the first is not set.
@@ -108,6 +126,75 @@ pub(crate) const TABLE: &[Setting] = &[
         doc: "The key attributes of tables, for links to items that are put: `{\"orders\":[\"customer\",\"number\"]}`. Those of other tables are learnt from calls that name a key or describe the table.",
         read: |s, v| {
             s.table_keys = table_keys(v)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_DATA_STREAMS_ENABLED",
+        other: None,
+        default: "false",
+        doc: "Whether checkpoints of Data Streams Monitoring are set for messages sent and received. In a function with `datadog-lambda-rs` that one sends them; elsewhere they go to the agent, and the settings below are read.",
+        read: |s, v| flag(&mut s.data_streams, v),
+    },
+    Setting {
+        key: "DD_SERVICE",
+        other: Some("AWS_LAMBDA_FUNCTION_NAME"),
+        default: "unnamed-rust-service",
+        doc: "The service that checkpoints are of.",
+        read: |s, v| {
+            v.clone_into(&mut s.service);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_ENV",
+        other: None,
+        default: "",
+        doc: "Its environment.",
+        read: |s, v| {
+            s.env = Some(v.to_owned());
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_VERSION",
+        other: None,
+        default: "",
+        doc: "Its version.",
+        read: |s, v| {
+            s.version = Some(v.to_owned());
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_AGENT_HOST",
+        other: Some("DD_TRACE_AGENT_HOSTNAME"),
+        default: "localhost",
+        doc: "The agent's host.",
+        read: |s, v| {
+            s.agent = Agent::Tcp(v.to_owned(), 8126);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_TRACE_AGENT_PORT",
+        other: None,
+        default: "8126",
+        doc: "The agent's port.",
+        read: |s, v| {
+            if let Agent::Tcp(_, port) = &mut s.agent {
+                *port = v.trim().parse().map_err(|_| "it is no port".to_owned())?;
+            }
+            Ok(())
+        },
+    },
+    Setting {
+        key: "DD_TRACE_AGENT_URL",
+        other: None,
+        default: "",
+        doc: "`http://host:port` or `unix:///path`; goes before both.",
+        read: |s, v| {
+            s.agent = agent(v).ok_or("it is neither http://host:port nor unix:///path")?;
             Ok(())
         },
     },
@@ -187,6 +274,22 @@ fn styles(value: &str) -> Result<Vec<Style>, String> {
     if styles.is_empty() && !is_none { Err("no style in it is known".to_owned()) } else { Ok(styles) }
 }
 
+fn agent(url: &str) -> Option<Agent> {
+    #[cfg(unix)]
+    if let Some(path) = url.strip_prefix("unix://") {
+        return path.starts_with('/').then(|| Agent::Unix(path.into()));
+    }
+    let authority = url.strip_prefix("http://")?.trim_end_matches('/');
+    if authority.is_empty() || authority.contains('/') {
+        return None;
+    }
+    match authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+        Some((host, port)) => Some(Agent::Tcp(host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+            .filter(|_| !host.is_empty()),
+        None => Some(Agent::Tcp(authority.trim_matches(['[', ']']).to_owned(), 8126)),
+    }
+}
+
 fn table_keys(value: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let shape = || "it is no JSON object of one or two attribute names by table".to_owned();
     let tables: BTreeMap<String, Vec<String>> =
@@ -217,6 +320,11 @@ mod tests {
             ("DD_BOTOCORE_ADD_SPAN_POINTERS", "false"),
             ("DD_TRACE_DYNAMODB_TABLE_PRIMARY_KEYS", r#"{"orders":["id"]}"#),
             ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+            ("DD_DATA_STREAMS_ENABLED", "true"),
+            ("DD_ENV", "prod"),
+            ("DD_VERSION", "1"),
+            ("DD_AGENT_HOST", "agent"),
+            ("DD_TRACE_AGENT_PORT", "7"),
         ]);
         assert_eq!(problems, [""; 0]);
         let expect = Settings {
@@ -231,10 +339,33 @@ mod tests {
             span_pointers: false,
             table_keys: [("orders".to_owned(), vec!["id".to_owned()])].into(),
             in_lambda: true,
+            data_streams: true,
+            service: "f".to_owned(),
+            env: Some("prod".to_owned()),
+            version: Some("1".to_owned()),
+            agent: Agent::Tcp("agent".to_owned(), 7),
         };
         assert_eq!(settings, expect);
         let (settings, _) = read(&[("DD_TRACE_AWS_SDK_CLOUDWATCHLOGS_ENABLED", "0")]);
         assert!(!settings.traces("CloudWatch Logs") && settings.traces("SQS"));
+    }
+
+    #[test]
+    fn agents_by_url() {
+        let check = |url: &str, expect: Option<Agent>| {
+            let (settings, problems) = read(&[("DD_AGENT_HOST", "other"), ("DD_TRACE_AGENT_URL", url)]);
+            let given = expect.clone().unwrap_or(Agent::Tcp("other".to_owned(), 8126));
+            assert_eq!((settings.agent, problems.is_empty()), (given, expect.is_some()), "{url}");
+        };
+        let tcp = |host: &str, port| Some(Agent::Tcp(host.to_owned(), port));
+        check("http://agent:7", tcp("agent", 7));
+        check("http://agent/", tcp("agent", 8126));
+        check("http://[::1]:7/", tcp("::1", 7));
+        check("http://[::1]", tcp("::1", 8126));
+        check("unix:///run/a.socket", Some(Agent::Unix("/run/a.socket".into())));
+        for odd in ["agent:7", "http://", "http://a:b", "http://:7", "http://a/b", "unix://a", "https://a"] {
+            check(odd, None);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod compatibility;
 mod messages;
+mod streams;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

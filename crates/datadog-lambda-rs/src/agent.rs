@@ -93,7 +93,7 @@ impl Agent {
         until: Until,
         budget: Duration,
     ) -> Result<(), Lost> {
-        self.deliver(&self.request(traces, body), until, budget).await
+        self.deliver(&self.traces(traces, body), until, budget).await
     }
 
     /// Posts a request as it is.
@@ -123,7 +123,11 @@ impl Agent {
     /// The same from a thread that may block, on a connection of its own. Each of its few waits is within the
     /// budget.
     pub(crate) fn send_now(&self, traces: usize, body: &[u8], budget: Duration) -> io::Result<()> {
-        let request = self.request(traces, body);
+        self.deliver_now(&self.traces(traces, body), budget)
+    }
+
+    /// Posts a request as it is, from such a thread.
+    pub(crate) fn deliver_now(&self, request: &[u8], budget: Duration) -> io::Result<()> {
         match &self.address {
             Address::Tcp { host, port } => {
                 let addresses = (host.as_str(), *port).to_socket_addrs();
@@ -131,13 +135,13 @@ impl Agent {
                 let mut stream = std::net::TcpStream::connect_timeout(&address, budget)?;
                 stream.set_write_timeout(Some(budget))?;
                 stream.set_read_timeout(Some(budget))?;
-                exchange(&mut stream, &request)
+                exchange(&mut stream, request)
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 // Connecting may wait for the other side, and knows no limit: it is left behind then.
                 let (done, sent) = std::sync::mpsc::channel();
-                let path = path.clone();
+                let (path, request) = (path.clone(), request.to_vec());
                 std::thread::Builder::new().name("datadog-send".to_owned()).spawn(move || {
                     let _ = done.send(exchange_at(&path, &request, budget));
                 })?;
@@ -198,16 +202,22 @@ impl Agent {
         Ok(status)
     }
 
-    fn request(&self, traces: usize, body: &[u8]) -> Vec<u8> {
+    fn traces(&self, traces: usize, body: &[u8]) -> Vec<u8> {
+        let headers =
+            format!("X-Datadog-Trace-Count: {traces}\r\nDatadog-Client-Computed-Top-Level: yes\r\n");
+        self.request("/v0.4/traces", &headers, body)
+    }
+
+    /// A request with a body of msgpack. `headers` are whole lines.
+    pub(crate) fn request(&self, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let host = match &self.address {
             Address::Tcp { host, port } => format!("{host}:{port}"),
             #[cfg(unix)]
             Address::Unix(_) => "localhost".to_owned(),
         };
         let head = format!(
-            "POST /v0.4/traces HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/msgpack\r\n\
-             Content-Length: {}\r\nX-Datadog-Trace-Count: {traces}\r\nDatadog-Meta-Lang: rust\r\n\
-             Datadog-Meta-Tracer-Version: {}\r\nDatadog-Client-Computed-Top-Level: yes\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/msgpack\r\n\
+             Content-Length: {}\r\nDatadog-Meta-Lang: rust\r\nDatadog-Meta-Tracer-Version: {}\r\n{headers}\r\n",
             body.len(),
             env!("CARGO_PKG_VERSION"),
         );

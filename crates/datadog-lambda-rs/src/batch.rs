@@ -9,6 +9,7 @@ use opentelemetry::trace::{FutureExt, Link, SpanContext, SpanKind, Status, Trace
 use opentelemetry::{Context, KeyValue, global};
 use serde::Serialize;
 
+use crate::data_streams;
 use crate::datadog::datadog;
 use crate::invocation::Invocation;
 use crate::propagator::continuing;
@@ -21,10 +22,11 @@ use crate::root::RootSpan;
 pub fn record_context(record: &impl Serialize) -> Context {
     let current = Context::current();
     let Ok(record) = serde_json::to_value(record) else { return current };
-    match trigger::record_context(&record, &datadog().settings.trigger) {
+    let context = match trigger::record_context(&record, &datadog().settings.trigger) {
         Some(context) => continuing(&current, context),
         None => current,
-    }
+    };
+    data_streams::with_record(datadog(), context, &record)
 }
 
 /// Does the work on one record of a batch in a span of its own, in the trace that the record carries, with a

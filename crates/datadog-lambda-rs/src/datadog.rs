@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use model::keys::lambda;
 use model::{Chunk, Metric, Span, SpanId, Text, UnixNanos};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use streams::Streams;
 use tracing::Level;
 
 use crate::agent::{Agent, Lost, Until, lock};
@@ -31,7 +32,7 @@ use crate::sampling::Sampler;
 use crate::settings::Settings;
 use crate::spans::Spans;
 use crate::watchdog::Watchdog;
-use crate::{describe, log, out, panics};
+use crate::{data_streams, describe, log, out, panics};
 
 /// The longest that an answer is held back for its telemetry.
 pub(crate) const BEFORE_RESPONSE: Duration = Duration::from_millis(100);
@@ -55,7 +56,9 @@ pub(crate) struct Datadog {
     pub(crate) wraps_handler: AtomicBool,
     /// Spans that were lost since it was last told.
     dropped: AtomicU64,
-    agent: Option<Agent>,
+    pub(crate) agent: Option<Agent>,
+    /// Where Data Streams Monitoring is on.
+    pub(crate) streams: Option<Arc<Streams>>,
     pub(crate) parts: Parts,
     /// The extension makes the spans of invocations, of what it is told by this.
     pub(crate) lifecycle: Option<Lifecycle>,
@@ -94,6 +97,7 @@ fn make(builder: Builder) -> Arc<Datadog> {
     panics::watch();
     let (settings, mut problems) = Settings::from_env(|key| builder.value(key));
     problems.extend(builder.unknown());
+    problems.extend(settings.lacks_agent());
     #[cfg(not(any(feature = "api-metrics", test)))]
     problems.extend(settings.lacks_feature());
     let mut datadog = Datadog::new(settings, Out::Stdout);
@@ -132,6 +136,7 @@ impl Datadog {
             wraps_handler: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             agent: settings.agent.clone().map(Agent::new),
+            streams: data_streams::of(&settings),
             parts: Parts::default(),
             lifecycle: Lifecycle::of(&settings),
             statsd: settings.agent.as_ref().and_then(|_| Statsd::new(settings.statsd_port)),
@@ -237,7 +242,8 @@ impl Datadog {
         chunks.extend(loose);
         // What the extension makes of the invocation's end has to find the spans there.
         let until = if invocation.is_told() { Until::Answered } else { until };
-        let sent = async { tokio::join!(self.send(chunks, until, budget), self.parts.arrive(budget)) };
+        let (spans, streams) = (self.send(chunks, until, budget), self.send_streams(until, budget));
+        let sent = async { tokio::join!(spans, streams, self.parts.arrive(budget)) };
         #[cfg(any(feature = "api-metrics", test))]
         let metrics = Api::flush(&invocation.datadog, budget);
         #[cfg(not(any(feature = "api-metrics", test)))]
@@ -261,6 +267,7 @@ impl Datadog {
     pub(crate) fn flush_now(invocation: &Invocation) {
         let budget = budget(&invocation.datadog.settings, invocation.deadline, ids::now(), Until::Written);
         invocation.datadog.send_now(&invocation.close(ids::now()), budget);
+        invocation.datadog.send_streams_now(budget);
     }
 
     /// Sends chunks, blocking this thread: for a process that is about to end.
@@ -315,7 +322,7 @@ impl Datadog {
         }
     }
 
-    fn debug(&self, message: impl FnOnce() -> String) {
+    pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
         if Level::DEBUG <= self.settings.own_level {
             self.report(Level::DEBUG, &message());
         }

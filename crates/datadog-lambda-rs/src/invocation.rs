@@ -13,6 +13,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
 use propagation::TraceContext;
 use serde_json::Value;
+use streams::Scope;
 use trigger::{Kind, Reading};
 
 use crate::agent::lock;
@@ -23,7 +24,7 @@ use crate::lifecycle::{self, Ended};
 use crate::root::RootSpan;
 use crate::sampling::Decision;
 use crate::status::Facts;
-use crate::{capture, describe, enhanced, ids, parent};
+use crate::{capture, data_streams, describe, enhanced, ids, parent};
 
 /// Bytes of spans that one invocation may hold until it ends.
 const MAX_WEIGHT: usize = 4 * 1024 * 1024;
@@ -54,6 +55,8 @@ pub(crate) struct Invocation {
     verdict: Verdict,
     decision: Decision,
     start: UnixNanos,
+    /// What the handler sends goes on from what the event was taken from.
+    streams: Option<Scope>,
     state: Mutex<State>,
 }
 
@@ -114,6 +117,7 @@ impl Invocation {
             capture::set_tags(&mut root, "function.request", event, settings.capture_depth);
         }
         root.start = now;
+        let streams = data_streams::consumed(datadog, event, &mut root, now);
         let decision = parent::decide(datadog, &mut context, &reading, &root);
         let authorizer =
             (reading.kind == Kind::ApiAuthorizer && settings.encode_authorizer && settings.tracing)
@@ -136,6 +140,7 @@ impl Invocation {
             verdict,
             decision,
             start: now,
+            streams,
             state: Mutex::new(State {
                 root,
                 reading,
@@ -171,7 +176,10 @@ impl Invocation {
 
     /// The context for the handler: what is made in it becomes part of this invocation.
     pub(crate) fn otel_context(self: &Arc<Self>) -> Context {
-        let context = Context::current_with_value(Current(self.clone()));
+        let mut context = Context::current_with_value(Current(self.clone()));
+        if let Some(streams) = &self.streams {
+            context = context.with_value(streams.clone());
+        }
         if self.datadog.settings.tracing { context.with_span(RootSpan::new(self.clone())) } else { context }
     }
 

@@ -70,6 +70,7 @@ mod capture;
 mod client;
 mod cold_start;
 mod convert;
+mod data_streams;
 mod datadog;
 mod describe;
 mod enhanced;

@@ -130,6 +130,9 @@ pub(crate) struct Settings {
     /// The extension makes the span of the invocation.
     pub(crate) universal: bool,
     pub(crate) lifecycle_port: u16,
+    /// Data Streams Monitoring, and the bus that events of EventBridge come by.
+    pub(crate) data_streams: bool,
+    pub(crate) exchange: Option<String>,
     /// Where the API key comes from.
     pub(crate) keys: secrets::Settings,
     pub(crate) site: String,
@@ -219,6 +222,8 @@ impl Default for Settings {
             own_level: LevelFilter::INFO,
             universal: false,
             lifecycle_port: LIFECYCLE_PORT,
+            data_streams: false,
+            exchange: None,
             keys: secrets::Settings::default(),
             site: SITE.to_owned(),
             metrics_url: None,
@@ -286,6 +291,13 @@ impl Settings {
         let key = self.key_variable().filter(|_| self.api_metrics())?;
         let reason = "metrics are sent straight to Datadog only with the feature `api-metrics` of this crate";
         Some(Problem { key, reason: reason.to_owned(), used: "log lines for the Datadog Forwarder" })
+    }
+
+    /// Nobody is there to take what is counted.
+    pub(crate) fn lacks_agent(&self) -> Option<Problem> {
+        let reason = || "checkpoints go to the extension, and there is none".to_owned();
+        let lacks = self.data_streams && self.agent.is_none();
+        lacks.then(|| Problem { key: "DD_DATA_STREAMS_ENABLED", reason: reason(), used: "false" })
     }
 
     /// The service of the function's own spans.

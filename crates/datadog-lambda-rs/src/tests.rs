@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod calls;
 mod concurrency;
+mod data_streams;
 mod docs;
 mod features;
 mod flush;

@@ -8,8 +8,8 @@ use model::{Batch, ClientStats, Forward, Log, Series, Signal, SketchSeries, Trac
 
 use crate::drops::{Drops, Reason};
 use crate::flush::Allowance;
-use crate::io::{Outcome, SendId};
-use crate::queue::Queue;
+use crate::io::{Effect, Outcome, Receivers, SendId};
+use crate::queue::{Cut, Queue};
 
 /// Sends that may be on their way at once.
 const MAX_FLIGHTS: usize = 8;
@@ -30,14 +30,25 @@ struct Flight {
     deadline: UnixNanos,
     /// Its answer is worth waiting for.
     held: bool,
+    /// It was told to be late: its answer may come any time, or never.
+    late: bool,
+    /// Of what is here all the same: only further intakes get it.
+    is_copy: bool,
 }
 
 /// A batch to send.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    pub(crate) id: SendId,
-    pub(crate) batch: Batch,
-    pub(crate) deadline: UnixNanos,
+    id: SendId,
+    batch: Batch,
+    deadline: UnixNanos,
+    to: Receivers,
+}
+
+impl From<Departure> for Effect {
+    fn from(Departure { id, batch, deadline, to }: Departure) -> Self {
+        Self::Send { id, batch, deadline, to }
+    }
 }
 
 /// All queues, and what is on its way.
@@ -88,22 +99,33 @@ macro_rules! on_queue {
 }
 
 impl Batches {
-    pub(crate) fn new(bound: usize) -> Self {
+    /// `copied`: signals that further intakes get too.
+    pub(crate) fn new(bound: usize, copied: &[Signal]) -> Self {
+        let is_copied = |signal| copied.contains(&signal);
         Self {
             bound,
-            traces: Queue::default(),
-            series: Queue::default(),
-            sketches: Queue::default(),
-            logs: Queue::default(),
-            stats: Queue::default(),
-            forwards: Queue::default(),
+            traces: Queue::new(is_copied(Signal::Traces)),
+            series: Queue::new(is_copied(Signal::Series)),
+            sketches: Queue::new(is_copied(Signal::Sketches)),
+            logs: Queue::new(is_copied(Signal::Logs)),
+            stats: Queue::new(is_copied(Signal::Stats)),
+            forwards: Queue::new(is_copied(Signal::Forwards)),
             flights: BTreeMap::new(),
             next_id: 0,
         }
     }
 
-    pub(crate) fn push_traces(&mut self, payload: TracerPayload, drops: &mut Drops) {
-        drops.add(Signal::Traces.as_str(), Reason::Overflow, self.traces.push(payload, self.bound));
+    /// Whether further intakes get a signal too.
+    pub(crate) fn is_copied(&mut self, signal: Signal) -> bool {
+        on_queue!(self, signal, queue => queue.is_copied)
+    }
+
+    /// What came together is not pushed out by its own last part: it is in memory in any case.
+    pub(crate) fn push_traces(&mut self, payloads: Vec<TracerPayload>, drops: &mut Drops) {
+        let bound = self.bound.max(payloads.iter().map(TracerPayload::weight).sum());
+        for payload in payloads {
+            drops.add(Signal::Traces.as_str(), Reason::Overflow, self.traces.push(payload, bound));
+        }
     }
 
     pub(crate) fn push_series(&mut self, series: Series, drops: &mut Drops) {
@@ -174,12 +196,20 @@ impl Batches {
     /// What is on its way will make room: until then more would push out what is here.
     pub(crate) fn is_full_for_now(&self) -> bool {
         let held = (self.traces.weight + self.traces.flying).max(self.forwards.weight + self.forwards.flying);
-        held > self.bound / 4 * 3 && !self.flights.is_empty()
+        held > self.bound / 4 * 3 && self.flights.values().any(|flight| !flight.late)
     }
 
     /// Something of a signal is on its way that should have been answered by now.
     pub(crate) fn is_late(&self, signal: Signal, now: UnixNanos) -> bool {
-        self.flights.values().any(|flight| flight.signal == signal && flight.deadline <= now)
+        let is_late = |flight: &Flight| flight.late || flight.deadline <= now;
+        self.flights.values().any(|flight| flight.signal == signal && !flight.is_copy && is_late(flight))
+    }
+
+    /// Takes note that a batch has no answer in time, and may have none for long. Gives whose main intake that is.
+    pub(crate) fn note_late(&mut self, id: SendId) -> Option<Signal> {
+        let flight = self.flights.get_mut(&id).filter(|flight| !flight.late)?;
+        flight.late = true;
+        (!flight.is_copy).then_some(flight.signal)
     }
 
     /// Nothing is on its way.
@@ -194,15 +224,15 @@ impl Batches {
 
     /// The next batch to send, while there may be more on its way.
     pub(crate) fn depart(&mut self, now: UnixNanos) -> Option<Departure> {
-        if self.flights.len() >= MAX_FLIGHTS {
+        if self.flights.values().filter(|flight| !flight.late).count() >= MAX_FLIGHTS {
             return None;
         }
         let signals = Signal::ALL;
         let signal = signals.into_iter().find(|s| on_queue!(self, *s, queue => queue.is_going(now)))?;
-        fn wrapped<T>((items, attempts): (Vec<T>, u8), wrap: impl Fn(Vec<T>) -> Batch) -> (Batch, u8) {
-            (wrap(items), attempts)
+        fn wrapped<T>(cut: Cut<T>, wrap: impl Fn(Vec<T>) -> Batch) -> (Batch, u8, bool) {
+            (wrap(cut.items), cut.attempts, cut.copied)
         }
-        let (batch, attempts) = match signal {
+        let (batch, attempts, copied) = match signal {
             Signal::Traces => wrapped(self.traces.cut(MAX_TRACES), |all| Batch::Traces(merge(all))),
             Signal::Series => wrapped(self.series.cut(MAX_OTHER), Batch::Series),
             Signal::Sketches => wrapped(self.sketches.cut(MAX_OTHER), Batch::Sketches),
@@ -217,14 +247,42 @@ impl Batches {
             queue.flying += weight;
             (queue.going.deadline, queue.going.held)
         });
-        self.flights.insert(id, Flight { signal, weight, count, attempts, deadline, held });
-        Some(Departure { id, batch, deadline })
+        let flight = Flight { signal, weight, count, attempts, deadline, held, late: false, is_copy: false };
+        self.flights.insert(id, flight);
+        let to = if copied { Receivers::Main } else { Receivers::All };
+        Some(Departure { id, batch, deadline, to })
+    }
+
+    /// The next batch for further intakes alone, of what waits for the main one and they have not had.
+    pub(crate) fn copy(&mut self, signal: Signal, now: UnixNanos, deadline: UnixNanos) -> Option<Departure> {
+        if deadline <= now || !on_queue!(self, signal, queue => queue.has_news_for_others()) {
+            return None;
+        }
+        let batch = match signal {
+            Signal::Traces => Batch::Traces(merge(self.traces.copy(MAX_TRACES))),
+            Signal::Series => Batch::Series(self.series.copy(MAX_OTHER)),
+            Signal::Sketches => Batch::Sketches(self.sketches.copy(MAX_OTHER)),
+            Signal::Logs => Batch::Logs(self.logs.copy(MAX_OTHER)),
+            Signal::Stats => Batch::Stats(self.stats.copy(MAX_OTHER)),
+            Signal::Forwards => Batch::Forwards(self.forwards.copy(MAX_OTHER)),
+        };
+        // One that is slow is waited for once.
+        let held = !self.flights.values().any(|flight| flight.is_copy && flight.late);
+        let id = SendId(self.next_id);
+        self.next_id += 1;
+        let flight =
+            Flight { signal, weight: 0, count: 0, attempts: 0, deadline, held, late: false, is_copy: true };
+        self.flights.insert(id, flight);
+        Some(Departure { id, batch, deadline, to: Receivers::Others })
     }
 
     /// Takes note of what became of a batch; `None` when it is not on its way (told twice).
     pub(crate) fn land(&mut self, id: SendId, outcome: Outcome, drops: &mut Drops) -> Option<Landing> {
         let flight = self.flights.remove(&id)?;
         let signal = flight.signal;
+        if flight.is_copy {
+            return Some(Landing { signal, is_well: true, is_told: true });
+        }
         on_queue!(self, signal, queue => queue.flying = queue.flying.saturating_sub(flight.weight));
         let Outcome { retry, refused, too_large, .. } = outcome;
         let name = signal.as_str();
@@ -250,7 +308,8 @@ impl Batches {
         }
         let accepted = flight.count - back - refused - too_large;
         // An intake that refuses all is not worth waiting for either: the key is wrong.
-        Some(Landing { signal, is_well: is_well && (accepted > 0 || refused == 0) })
+        let is_well = is_well && (accepted > 0 || refused == 0);
+        Some(Landing { signal, is_well, is_told: flight.late && !is_well })
     }
 
     /// Nothing more can be sent now, and nobody's answer is due that is worth waiting for; with `all`, nobody's
@@ -259,7 +318,7 @@ impl Batches {
         let going = Signal::ALL
             .into_iter()
             .any(|s| on_queue!(self, s, queue => queue.is_going(now) && (all || queue.going.held)));
-        let is_due = |flight: &Flight| all || (flight.held && flight.deadline > now);
+        let is_due = |flight: &Flight| all || (flight.held && !flight.late && flight.deadline > now);
         !going && !self.flights.values().any(is_due)
     }
 
@@ -274,7 +333,8 @@ impl Batches {
             self.forwards.going,
         ];
         let going = going.into_iter().filter(|g| g.items > 0 && g.batches > 0 && g.held);
-        let held = self.flights.values().filter(|flight| flight.held).map(|flight| flight.deadline);
+        let held = self.flights.values().filter(|flight| flight.held && !flight.late);
+        let held = held.map(|flight| flight.deadline);
         held.chain(going.map(|g| g.deadline)).max()
     }
 
@@ -319,6 +379,8 @@ pub(crate) struct Landing {
     pub(crate) signal: Signal,
     /// The intake works.
     pub(crate) is_well: bool,
+    /// Nothing of it is news: that it failed was known when it was late, or it was for others.
+    pub(crate) is_told: bool,
 }
 
 /// Puts the chunks of equal tracers together: one payload for each.

@@ -121,6 +121,9 @@ impl Engine {
             }
             Input::StartCall(call) => {
                 let StartCall { request_id, reading } = *call;
+                if let Some(id) = &request_id {
+                    self.stages.logs.note_span(id, &reading.tags);
+                }
                 let for_next = self.lifecycle.is_waiting() && !self.awaits_start_call();
                 let evicted = self.invocations.start_call(request_id, for_next, reading);
                 self.close(evicted);
@@ -155,6 +158,7 @@ impl Engine {
             Input::Lines(lines) => self.stages.take_lines(now, lines),
             Input::Flush => self.flush_now(),
             Input::Sent { id, outcome } => self.landed(id, outcome),
+            Input::Late { id } => self.late(id),
             Input::Dropped { what, count } => self.stages.drops.add_at_source(what, count),
         }
         if self.idle_since.is_none() && self.stages.has_data() {
@@ -374,15 +378,22 @@ impl Engine {
         self.derive();
         self.stages.queue_logs();
         // What may not go now is better put together with what comes.
-        let (series, sketches) = (Signal::Series, Signal::Sketches);
-        let (series, sketches) =
-            (self.allowance(series, until).is_some(), self.allowance(sketches, until).is_some());
+        let [series, sketches] = [Signal::Series, Signal::Sketches]
+            .map(|signal| self.stages.batches.is_copied(signal) || self.allowance(signal, until).is_some());
         self.stages.queue_metrics(now, series, sketches);
         self.flush.begin();
         for signal in
             Signal::ALL.into_iter().filter(|signal| self.stages.batches.has(*signal)).collect::<Vec<_>>()
         {
-            if let Some(mut allowance) = self.allowance(signal, until) {
+            let allowance = self.allowance(signal, until);
+            // The further intakes need not wait until the main one takes all again.
+            if allowance.is_none_or(|allowance| allowance.batches < usize::MAX) {
+                let deadline = until.min(now + self.flush.timeout());
+                while let Some(departure) = self.stages.batches.copy(signal, now, deadline) {
+                    self.effects.push_back(departure.into());
+                }
+            }
+            if let Some(mut allowance) = allowance {
                 // After a freeze there is an answer that was not read, or none: nobody knows.
                 allowance.held &= !self.stages.batches.is_late(signal, now);
                 self.stages.batches.begin(signal, allowance);
@@ -401,8 +412,7 @@ impl Engine {
 
     fn depart(&mut self) {
         while let Some(departure) = self.stages.batches.depart(self.now) {
-            let (id, batch, deadline) = (departure.id, departure.batch, departure.deadline);
-            self.effects.push_back(Effect::Send { id, batch, deadline });
+            self.effects.push_back(departure.into());
         }
     }
 
@@ -410,11 +420,21 @@ impl Engine {
         let cost = outcome.cost;
         let Some(landing) = self.stages.batches.land(id, outcome, &mut self.stages.drops) else { return };
         self.stages.overhead.sent(landing.signal, cost);
+        if landing.is_told {
+            return;
+        }
         if landing.is_well {
             self.accepted_at = Some(self.now);
         }
         if self.flush.answered(landing.signal, self.now, landing.is_well) {
             self.stages.batches.widen(landing.signal);
+        }
+    }
+
+    /// A send has no answer in time: its intake is slow or gone, whatever becomes of the request.
+    fn late(&mut self, id: SendId) {
+        if let Some(signal) = self.stages.batches.note_late(id) {
+            self.flush.answered(signal, self.now, false);
         }
     }
 

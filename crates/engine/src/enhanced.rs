@@ -2,7 +2,8 @@
 //! its facts are there. Units as Datadog's extension gives them
 //! (<https://docs.datadoghq.com/serverless/aws_lambda/metrics/>).
 
-use model::{Metric, Millis, PlatformSpan, Status, Text, UnixNanos, keys::metrics};
+use model::keys::{measured, metrics};
+use model::{Metric, Millis, PlatformSpan, Status, Text, UnixNanos};
 
 use crate::boot::Verdict;
 use crate::invocation::{Done, Invocation, Reported};
@@ -88,8 +89,10 @@ fn runtime(sink: &mut Sink<'_>, done: &Done) {
 
 /// What Lambda measured of the answer, in the first record that has it.
 fn response(sink: &mut Sink<'_>, spans: &[PlatformSpan], time: UnixNanos, given: &mut bool) {
-    let known =
-        [("responseLatency", metrics::RESPONSE_LATENCY), ("responseDuration", metrics::RESPONSE_DURATION)];
+    let known = [
+        (measured::RESPONSE_LATENCY, metrics::RESPONSE_LATENCY),
+        (measured::RESPONSE_DURATION, metrics::RESPONSE_DURATION),
+    ];
     let told = |name: &str| spans.iter().find(|span| span.name == name).map(|span| span.duration.get());
     let told: Vec<_> = known.iter().filter_map(|(name, metric)| Some((*metric, told(name)?))).collect();
     if !told.is_empty() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{
-    Arn, Batch, Chunk, ClientStats, Forward, LogLine, Metric, RequestId, SketchSeries, SpanId, Tags,
+    Arn, Batch, Chunk, ClientStats, Forward, LogLine, Metric, RequestId, Signal, SketchSeries, SpanId, Tags,
     TelemetryRecord, Text, TracerInfo, UnixNanos,
 };
 use propagation::TraceContext;
@@ -49,6 +49,9 @@ pub enum Input {
     Flush,
     /// What became of an [`Effect::Send`].
     Sent { id: SendId, outcome: Outcome },
+    /// An [`Effect::Send`] has no answer at its deadline. The request goes on; what became of it is told when it is
+    /// known.
+    Late { id: SendId },
     /// A source dropped data before it got here.
     Dropped { what: Dropped, count: u64 },
 }
@@ -58,11 +61,23 @@ pub enum Input {
 pub enum Effect {
     /// Ask the Extensions API for the next event: until then Lambda does not freeze the sandbox.
     Next,
-    /// Encode and send; answer with [`Input::Sent`] not later than `deadline`, with the batch when it has to
-    /// be tried again.
-    Send { id: SendId, batch: Batch, deadline: UnixNanos },
+    /// Encode and send; answer with [`Input::Sent`], with the batch when it has to be tried again. After `deadline`
+    /// nobody waits: what has not begun by then comes back, and for what has, [`Input::Late`] is told. It may have
+    /// been taken, so it is not made again before its connection has proved dead.
+    Send { id: SendId, batch: Batch, deadline: UnixNanos, to: Receivers },
     /// Leave: all is sent or the time is up.
     Exit,
+}
+
+/// Who gets a batch: the main intake, or the further ones that are set for the signal, whose own failures are not
+/// told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    Main,
+    /// Nobody has had any of it.
+    All,
+    /// The main intake gets it another time.
+    Others,
 }
 
 /// Names one [`Effect::Send`] until its outcome is told.
@@ -203,15 +218,19 @@ pub struct Settings {
     pub log_rules: LogRules,
     /// Whether lines are made of what the platform tells: `START`, `END`, `REPORT`.
     pub platform_logs: bool,
+    /// Of so many invocations of a durable function log lines wait until it is known whose part they are.
+    pub durable_hold: usize,
     /// Stands before the names of the function's own metrics, dot included.
     pub metric_namespace: Text,
     /// Which tags of the function go on its own metrics, on spans and on log lines.
     pub metric_tags: TagChoice,
     pub span_tags: TagChoice,
     pub log_tags: TagChoice,
+    /// Signals that further intakes get too.
+    pub copied: Vec<Signal>,
     /// Bytes held per signal before the oldest are dropped.
     pub batch_bytes: usize,
-    /// The longest that one send may take, and the longest that a flush may hold back `Next`.
+    /// The longest that one send is waited for, and the longest that a flush may hold back `Next`.
     pub flush_timeout: Duration,
     pub flush_strategy: FlushStrategy,
     /// Seeds the ids of spans made here. Different in every sandbox.
@@ -236,10 +255,12 @@ impl Default for Settings {
             logs: true,
             log_rules: LogRules::default(),
             platform_logs: true,
+            durable_hold: 0,
             metric_namespace: Text::default(),
             metric_tags: TagChoice::default(),
             span_tags: TagChoice::default(),
             log_tags: TagChoice::default(),
+            copied: Vec::new(),
             batch_bytes: 10 << 20,
             flush_timeout: Duration::from_secs(5),
             flush_strategy: FlushStrategy::Adaptive,

@@ -21,6 +21,7 @@ mod batches;
 mod boot;
 mod concentrator;
 mod drops;
+mod durable;
 mod engine;
 mod enhanced;
 mod flush;
@@ -51,8 +52,8 @@ mod tests;
 
 pub use engine::Engine;
 pub use io::{
-    Cost, Dropped, Effect, EndCall, FlushStrategy, Input, InvocationError, Outcome, SendId, Settings,
-    StartCall,
+    Cost, Dropped, Effect, EndCall, FlushStrategy, Input, InvocationError, Outcome, Receivers, SendId,
+    Settings, StartCall,
 };
 pub use labels::TagChoice;
 pub use log_rules::{LogRule, LogRuleKind, LogRules};

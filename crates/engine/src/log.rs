@@ -7,15 +7,17 @@
 use std::collections::VecDeque;
 
 use model::{
-    InitStart, InvocationReport, Log, LogLevel, LogLine, Millis, RequestId, RuntimeDone, Start, Status, Text,
-    UnixNanos,
+    DurableExecution, InitStart, InvocationReport, Log, LogLevel, LogLine, Millis, RequestId, RuntimeDone,
+    Start, Status, Tags, Text, UnixNanos,
 };
 use serde_json::{Map, Value};
 
+use crate::durable::{self, Durable};
 use crate::io::Settings;
 use crate::labels::Labels;
 use crate::log_rules::{Fate, LogRules, Rules};
 use crate::mode::{Mode, Owner};
+use crate::runtime;
 
 /// Lines of the initialisation that wait for the first START, in number and in bytes of their messages.
 const MAX_ORPHANS: usize = 1000;
@@ -35,18 +37,34 @@ pub(crate) struct LogStage {
     started_last: Option<RequestId>,
     orphans: VecDeque<Entry>,
     orphan_bytes: usize,
+    durable: Durable,
     ready: Vec<Entry>,
 }
 
 /// A log entry before the function's names and tags are on it.
 #[derive(Clone, Debug)]
-struct Entry {
-    message: String,
+pub(crate) struct Entry {
+    pub(crate) message: String,
     level: LogLevel,
     time: UnixNanos,
-    request_id: Option<RequestId>,
+    pub(crate) request_id: Option<RequestId>,
     /// The function's own `ddtags`.
     tags: Option<String>,
+    /// As OpenTelemetry's resource names it, which many loggers do, too.
+    service: Option<Text>,
+    pub(crate) kind: Kind,
+    pub(crate) durable: Option<Box<DurableExecution>>,
+}
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    #[default]
+    Printed,
+    /// Of what the platform tells of an invocation.
+    Told,
+    /// The one of these that tells its end.
+    End,
 }
 
 impl LogStage {
@@ -61,6 +79,7 @@ impl LogStage {
             started_last: None,
             orphans: VecDeque::new(),
             orphan_bytes: 0,
+            durable: Durable::new(settings.durable_hold),
             ready: Vec::new(),
         }
     }
@@ -90,11 +109,12 @@ impl LogStage {
 
     /// `INIT_START`
     pub(crate) fn init_start(&mut self, time: UnixNanos, init: &InitStart) {
+        self.ready.extend(self.durable.note_kind(runtime::is_durable(init)));
         let known = |text: &Option<Text>| text.clone().unwrap_or(Text::Borrowed("?"));
         let (version, arn) = (known(&init.runtime_version), known(&init.runtime_version_arn));
         let message = format!("INIT_START Runtime Version: {version} Runtime Version ARN: {arn}");
         if self.platform_lines {
-            let entry = Entry { message, level: LogLevel::Info, time, request_id: None, tags: None };
+            let entry = Entry::new(message, time);
             match self.mode.owner_of_line(None) {
                 Owner::Next | Owner::Invocation(_) => self.adopt_later(entry),
                 Owner::Unknown => self.push(entry),
@@ -108,7 +128,7 @@ impl LogStage {
         self.release(Some(&start.request_id));
         let version = start.version.as_deref().unwrap_or("$LATEST");
         let message = format!("START RequestId: {} Version: {version}", start.request_id);
-        self.platform(time, LogLevel::Info, &start.request_id, message);
+        self.platform(time, LogLevel::Info, &start.request_id, message, Kind::Told);
     }
 
     /// `END`
@@ -123,7 +143,7 @@ impl LogStage {
             (Status::Error, None, _) => (LogLevel::Error, " Task failed".to_owned()),
             (Status::Success | Status::Failure | Status::Other(_), _, _) => (LogLevel::Info, String::new()),
         };
-        self.platform(time, level, id, format!("END RequestId: {id}{tail}"));
+        self.platform(time, level, id, format!("END RequestId: {id}{tail}"), Kind::End);
     }
 
     /// `REPORT`. `runtime`: the duration that `platform.runtimeDone` told.
@@ -152,7 +172,7 @@ impl LogStage {
         if let Some(init) = report.init_duration {
             let _ = write!(message, " Init Duration: {:.2} ms", init.get());
         }
-        self.platform(time, LogLevel::Info, &report.request_id, message);
+        self.platform(time, LogLevel::Info, &report.request_id, message, Kind::Told);
     }
 
     /// `REPORT` of managed instances, where nothing is billed by the invocation and no `END` is told.
@@ -168,12 +188,18 @@ impl LogStage {
         };
         let level = if tail.is_empty() { LogLevel::Info } else { LogLevel::Error };
         let message = format!("REPORT RequestId: {id} Runtime Duration: {:.2} ms{tail}", runtime.get());
-        self.platform(time, level, id, message);
+        self.platform(time, level, id, message, Kind::End);
+    }
+
+    /// The tags of an invocation's span, which may say whose part it is.
+    pub(crate) fn note_span(&mut self, id: &RequestId, tags: &Tags<Text>) {
+        self.ready.extend(self.durable.note_tags(id, tags));
     }
 
     /// Gives up waiting: the lines that no START came for go without a request id.
-    pub(crate) fn release_orphans(&mut self) {
+    pub(crate) fn release_all(&mut self) {
         self.release(None);
+        self.ready.extend(self.durable.release());
     }
 
     /// Gives the entries that are ready.
@@ -182,9 +208,9 @@ impl LogStage {
         entries.into_iter().map(|entry| entry.into_log(labels)).collect()
     }
 
-    fn platform(&mut self, time: UnixNanos, level: LogLevel, id: &RequestId, message: String) {
+    fn platform(&mut self, time: UnixNanos, level: LogLevel, id: &RequestId, message: String, kind: Kind) {
         if self.platform_lines {
-            self.push(Entry { message, level, time, request_id: Some(id.clone()), tags: None });
+            self.push(Entry { level, request_id: Some(id.clone()), kind, ..Entry::new(message, time) });
         }
     }
 
@@ -194,7 +220,7 @@ impl LogStage {
         }
         let rules = self.rules.get_or_insert_with(|| Rules::compile(&self.set));
         match rules.apply(&mut entry.message) {
-            Fate::Sent => self.ready.push(entry),
+            Fate::Sent => self.ready.extend(self.durable.place(entry)),
             Fate::LeftOut => {}
             Fate::Withheld => self.withheld += 1,
         }
@@ -229,13 +255,18 @@ impl LogStage {
         }
     }
 
-    /// Entries that wait for a START or to be taken.
+    /// Entries that wait for a START, for whose part they are, or to be taken.
     pub(crate) fn held(&self) -> u64 {
-        (self.orphans.len() + self.ready.len()) as u64
+        (self.orphans.len() + self.durable.held() + self.ready.len()) as u64
     }
 }
 
 impl Entry {
+    fn new(message: String, time: UnixNanos) -> Self {
+        let (level, kind) = (LogLevel::Info, Kind::Printed);
+        Self { message, level, time, request_id: None, tags: None, service: None, kind, durable: None }
+    }
+
     /// `None` for a line with nothing on it.
     fn read(time: UnixNanos, line: LogLine) -> Option<Self> {
         let (LogLine::Text(mut message) | LogLine::Json(mut message)) = line;
@@ -243,20 +274,21 @@ impl Entry {
         if message.is_empty() {
             return None;
         }
-        let plain =
-            |message| Self { message, level: LogLevel::default(), time, request_id: None, tags: None };
         let looks_json = message.trim_start().starts_with('{');
         let object = looks_json.then(|| serde_json::from_str::<Map<String, Value>>(&message).ok()).flatten();
-        let Some(mut object) = object else { return Some(plain(message)) };
+        let Some(mut object) = object else { return Some(Self::new(message, time)) };
 
         let text = |key: &str| object.get(key).and_then(Value::as_str);
         let level = text("level").or_else(|| text("status")).and_then(LogLevel::parse).unwrap_or_default();
         let request_id = text("requestId").or_else(|| text("AWSRequestId")).and_then(RequestId::new);
+        let durable = text("executionArn").and_then(durable::of_arn);
+        let service =
+            text("service.name").filter(|name| !name.is_empty()).map(|name| Text::from(name.to_owned()));
         let (message, tags) = match take_tags(&mut object) {
             Some((rest, tags)) => (rest, Some(tags)),
             None => (message, None),
         };
-        Some(Self { level, request_id, tags, ..plain(message) })
+        Some(Self { level, request_id, tags, service, durable, ..Self::new(message, time) })
     }
 
     fn into_log(self, labels: &Labels) -> Log {
@@ -271,8 +303,9 @@ impl Entry {
             time: self.time,
             request_id: self.request_id,
             arn: labels.function_arn.clone(),
-            service: labels.configured_service.clone().unwrap_or_default(),
+            service: self.service.or_else(|| labels.configured_service.clone()).unwrap_or_default(),
             tags: tags.into(),
+            durable: self.durable,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use model::keys::measured;
 use model::{InvocationReport, RequestId, RuntimeDone, Status};
 
 use crate::invocation::Invocation;
@@ -119,8 +120,11 @@ impl Mode {
         if self == Self::OnDemand {
             return None;
         }
-        let latency =
-            report.spans.iter().find(|span| span.name == "responseLatency").map(|span| span.duration);
+        let latency = report
+            .spans
+            .iter()
+            .find(|span| span.name == measured::RESPONSE_LATENCY)
+            .map(|span| span.duration);
         Some(RuntimeDone {
             request_id: report.request_id.clone(),
             status: report.status.clone().unwrap_or(Status::Success),
@@ -128,6 +132,8 @@ impl Mode {
             duration: Some(latency.unwrap_or(report.duration)),
             produced_bytes: None,
             spans: Vec::new(),
+            trace_header: None,
+            tenant_id: None,
         })
     }
 }

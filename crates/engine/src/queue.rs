@@ -79,7 +79,18 @@ pub(crate) struct Held<T> {
     weight: usize,
     /// How often it was sent.
     attempts: u8,
+    /// Further intakes have had it, or there are none.
+    copied: bool,
     pub(crate) item: T,
+}
+
+/// Items for one request.
+#[derive(Debug)]
+pub(crate) struct Cut<T> {
+    pub(crate) items: Vec<T>,
+    /// How often any of them was sent.
+    pub(crate) attempts: u8,
+    pub(crate) copied: bool,
 }
 
 /// One signal's queue.
@@ -93,6 +104,8 @@ pub(crate) struct Queue<T> {
     /// Bytes on their way.
     pub(crate) flying: usize,
     pub(crate) going: Going,
+    /// Further intakes get these too.
+    pub(crate) is_copied: bool,
 }
 
 /// What the flush under way may take.
@@ -104,18 +117,16 @@ pub(crate) struct Going {
     pub(crate) held: bool,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        let (waiting, returned) = (VecDeque::new(), VecDeque::new());
-        Self { waiting, returned, weight: 0, flying: 0, going: Going::default() }
-    }
-}
-
 impl<T: Item> Queue<T> {
+    pub(crate) fn new(is_copied: bool) -> Self {
+        let (waiting, returned) = (VecDeque::new(), VecDeque::new());
+        Self { waiting, returned, weight: 0, flying: 0, going: Going::default(), is_copied }
+    }
+
     pub(crate) fn push(&mut self, item: T, bound: usize) -> u64 {
         let weight = item.weight();
         self.weight += weight;
-        self.waiting.push_back(Held { weight, attempts: 0, item });
+        self.waiting.push_back(Held { weight, attempts: 0, copied: !self.is_copied, item });
         self.shrink(bound)
     }
 
@@ -129,7 +140,7 @@ impl<T: Item> Queue<T> {
             }
             let weight = item.weight();
             self.weight += weight;
-            self.returned.push_back(Held { weight, attempts, item });
+            self.returned.push_back(Held { weight, attempts, copied: true, item });
         }
         (self.shrink(bound), given_up)
     }
@@ -160,12 +171,14 @@ impl<T: Item> Queue<T> {
         self.going.items > 0 && self.going.batches > 0 && now < self.going.deadline
     }
 
-    /// The oldest items that fit one request, and how often any of them was sent.
-    pub(crate) fn cut(&mut self, max_weight: usize) -> (Vec<T>, u8) {
+    /// The oldest items that fit one request. Those that further intakes have had and those that they have not are
+    /// not in the same one.
+    pub(crate) fn cut(&mut self, max_weight: usize) -> Cut<T> {
         let (mut items, mut weight, mut attempts) = (Vec::new(), 0, 0);
+        let copied = self.waiting.front().is_none_or(|first| first.copied);
         while self.going.items > 0 && items.len() < MAX_ITEMS {
             let Some(held) = self.waiting.pop_front() else { break };
-            if !items.is_empty() && weight + held.weight > max_weight {
+            if !items.is_empty() && (weight + held.weight > max_weight || held.copied != copied) {
                 self.waiting.push_front(held);
                 break;
             }
@@ -176,7 +189,30 @@ impl<T: Item> Queue<T> {
         }
         self.going.batches = self.going.batches.saturating_sub(1);
         self.weight = self.weight.saturating_sub(weight);
-        (items, attempts)
+        Cut { items, attempts, copied }
+    }
+
+    /// Something waits that further intakes have not had.
+    pub(crate) fn has_news_for_others(&self) -> bool {
+        // What came last went to them last.
+        self.waiting.back().is_some_and(|last| !last.copied)
+    }
+
+    /// Copies of the oldest items that further intakes have not had and that fit one request. From here on they have.
+    pub(crate) fn copy(&mut self, max_weight: usize) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let (mut items, mut weight) = (Vec::new(), 0);
+        for held in self.waiting.iter_mut().filter(|held| !held.copied) {
+            if items.len() == MAX_ITEMS || (!items.is_empty() && weight + held.weight > max_weight) {
+                break;
+            }
+            weight += held.weight;
+            held.copied = true;
+            items.push(held.item.clone());
+        }
+        items
     }
 
     pub(crate) fn is_empty(&self) -> bool {

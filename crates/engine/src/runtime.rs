@@ -5,6 +5,11 @@ use model::{InitStart, Text, keys::lambda};
 /// A version of a runtime that has this in its name runs durable functions.
 const DURABLE: &str = "DurableFunction";
 
+/// Whether the function is durable.
+pub(crate) fn is_durable(init: &InitStart) -> bool {
+    init.runtime_version.as_deref().is_some_and(|version| version.contains(DURABLE))
+}
+
 /// The tags that follow, `key:value`.
 pub(crate) fn tags(init: &InitStart) -> Vec<Text> {
     let version = init.runtime_version.as_deref().unwrap_or_default();
@@ -12,7 +17,7 @@ pub(crate) fn tags(init: &InitStart) -> Vec<Text> {
     if let Some(runtime) = identifier(version) {
         tags.push(format!("{}:{runtime}", lambda::RUNTIME).into());
     }
-    if version.contains(DURABLE) {
+    if is_durable(init) {
         tags.push(format!("{}:true", lambda::DURABLE_FUNCTION).into());
     }
     tags

@@ -58,7 +58,7 @@ impl Stages {
             labels,
             metrics: MetricStage::new(settings.batch_bytes, settings.metric_namespace.clone()),
             logs: LogStage::new(settings, mode),
-            batches: Batches::new(settings.batch_bytes),
+            batches: Batches::new(settings.batch_bytes, &settings.copied),
             drops: Drops::default(),
             overhead: Overhead::default(),
             enhanced_metrics: settings.enhanced_metrics,
@@ -113,9 +113,8 @@ impl Stages {
 
     /// Takes chunks that are as they will be sent, but for the tags of the function.
     pub(crate) fn send_chunks(&mut self, now: UnixNanos, tracer: &TracerInfo, chunks: Vec<Chunk>) {
-        for payload in self.traces.dress(now, tracer, chunks) {
-            self.batches.push_traces(payload, &mut self.drops);
-        }
+        let payloads = self.traces.dress(now, tracer, chunks);
+        self.batches.push_traces(payloads, &mut self.drops);
     }
 
     /// Takes a metric made here.
@@ -177,6 +176,9 @@ impl Stages {
         }
         let root = root::assemble(invocation, verdict, &self.labels, self.seed, now);
         invocation.forget_details();
+        if let Some(span) = root.spans.last() {
+            self.logs.note_span(&invocation.request_id, &span.meta);
+        }
         self.send_chunks(now, &TracerInfo::default(), vec![Chunk { spans: root.spans }]);
         Some(root.context)
     }

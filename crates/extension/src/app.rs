@@ -88,17 +88,14 @@ impl App {
             ),
             traces: bound("traces", "DD_APM_RECEIVER_PORT", local(config.traces_port), tcp),
             traces_unix: bound("traces", "DD_APM_RECEIVER_SOCKET", config.traces_socket.as_deref(), unix),
-            dogstatsd: bound(
-                "metrics",
-                "DD_DOGSTATSD_PORT",
-                local(config.dogstatsd_port),
-                dogstatsd::Socket::udp,
-            ),
+            dogstatsd: bound("metrics", "DD_DOGSTATSD_PORT", local(config.dogstatsd_port), |address| {
+                dogstatsd::Socket::udp(address, config.dogstatsd_buffer)
+            }),
             dogstatsd_unix: bound(
                 "metrics",
                 "DD_DOGSTATSD_SOCKET",
                 config.dogstatsd_socket.as_deref(),
-                dogstatsd::Socket::unix,
+                |path| dogstatsd::Socket::unix(path, config.dogstatsd_buffer),
             ),
             telemetry: bound("telemetry", "DD_LAMBDA_TELEMETRY_PORT", any(config.telemetry_port), tcp),
             otlp_http: bound("OTLP", OTLP_HTTP, config.otlp.http_port.and_then(local), tcp),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::{FlushStrategy, LogRules, TagChoice, TraceRules};
-use model::{InitializationType, Text};
+use model::{InitializationType, Signal, Text};
 use secrets::{ApiKey, Exceptions, Proxy};
 
 use crate::address::Address;
@@ -53,6 +53,7 @@ pub struct Config {
     pub pipelines_enabled: bool,
     pub pipelines_url: Option<Address>,
     pub logs_compression: bool,
+    pub compression: Compression,
     pub env: Option<String>,
     pub service: Option<String>,
     pub version: Option<String>,
@@ -69,6 +70,8 @@ pub struct Config {
     pub log_rules: LogRules,
     /// Whether the lines that stand for records of the platform are sent.
     pub platform_logs: bool,
+    /// Of so many invocations of a durable function lines wait until it is known whose part they are.
+    pub durable_hold: usize,
     /// What stands before the names of the function's own metrics.
     pub metric_namespace: Option<String>,
     /// Which tags of the function the function's own metrics carry.
@@ -98,11 +101,41 @@ pub struct Config {
     pub traces_socket: Option<PathBuf>,
     pub dogstatsd_port: u16,
     pub dogstatsd_socket: Option<PathBuf>,
+    /// Bytes of datagrams that the kernel is asked to keep for us.
+    pub dogstatsd_buffer: usize,
     pub lifecycle_port: u16,
     pub telemetry_port: u16,
     pub lambda: Lambda,
     /// What was set and could not be used.
     pub problems: Vec<Problem>,
+}
+
+/// How hard data is compressed: levels of zstd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Of signals that nothing else is said of.
+    pub all: i32,
+    pub traces: Option<i32>,
+    pub metrics: Option<i32>,
+    pub logs: Option<i32>,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { all: payload::FAST, traces: None, metrics: None, logs: None }
+    }
+}
+
+impl Compression {
+    /// The level that a signal is compressed at.
+    pub(crate) fn of(self, signal: Signal) -> i32 {
+        let own = match signal {
+            Signal::Traces | Signal::Stats | Signal::Forwards => self.traces,
+            Signal::Series | Signal::Sketches => self.metrics,
+            Signal::Logs => self.logs,
+        };
+        own.unwrap_or(self.all)
+    }
 }
 
 /// Further places that a signal goes to.
@@ -113,6 +146,14 @@ pub struct Additional {
     /// Traces and statistics.
     pub traces: Vec<Target>,
     pub logs: Vec<Target>,
+    pub profiling: Vec<Target>,
+    /// What debuggers found, and what they say of themselves.
+    pub debugger: Vec<Target>,
+    pub debugger_diagnostics: Vec<Target>,
+    pub telemetry: Vec<Target>,
+    /// What comes through `/evp_proxy/`: whole addresses, and sites, before whose name the intake's is put.
+    pub evp: Vec<Target>,
+    pub evp_sites: Vec<Target>,
 }
 
 /// One further place, and the key that it takes.
@@ -230,6 +271,7 @@ impl Config {
             }
         }
         config.check();
+        config.problems.extend(settings::absent::told(variable));
         config
     }
 
@@ -281,6 +323,7 @@ impl Default for Config {
             pipelines_enabled: false,
             pipelines_url: None,
             logs_compression: true,
+            compression: Compression::default(),
             env: None,
             service: None,
             version: None,
@@ -293,6 +336,7 @@ impl Default for Config {
             compute_stats: false,
             log_rules: LogRules::default(),
             platform_logs: true,
+            durable_hold: 0,
             metric_namespace: None,
             metric_tags: TagChoice::default(),
             span_tags: TagChoice::default(),
@@ -311,6 +355,7 @@ impl Default for Config {
             traces_socket: None,
             dogstatsd_port: 8125,
             dogstatsd_socket: None,
+            dogstatsd_buffer: 4 << 20,
             lifecycle_port: 8124,
             telemetry_port: 8999,
             lambda: Lambda {

@@ -57,6 +57,10 @@ pub(crate) enum Failure {
     Connect(std::io::Error),
     /// The connection broke.
     Broken(hyper::Error),
+    /// The connection was open for so long, and nothing came.
+    Silent(Duration),
+    /// It was not made: the time for it was over before its turn.
+    NotBegun,
 }
 
 impl fmt::Display for Failure {
@@ -64,6 +68,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
+            Self::Silent(time) => write!(f, "no answer within {time:?}"),
+            Self::NotBegun => write!(f, "its turn did not come in time"),
         }
     }
 }
@@ -82,6 +88,11 @@ impl Peer {
         &self.address
     }
 
+    /// There is a connection, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.sender.is_closed())
+    }
+
     /// Sends a request and reads its answer, of which at most `limit` bytes are kept. A kept connection that
     /// turns out to be dead is replaced by a new one, once.
     pub(crate) async fn call(
@@ -93,12 +104,12 @@ impl Peer {
             && sender.ready().await.is_ok()
             && let Ok(response) = sender.send_request(request.clone()).await
         {
-            return self.finish(sender, response, limit).await;
+            return Ok(self.finish(sender, response, limit).await);
         }
         let in_time = timeout(self.patience, self.connect()).await;
         let mut sender = in_time.unwrap_or_else(|_| Err(self.too_slow()))?;
         let response = sender.send_request(request).await.map_err(Failure::Broken)?;
-        self.finish(sender, response, limit).await
+        Ok(self.finish(sender, response, limit).await)
     }
 
     fn take_kept(&mut self) -> Option<Sender> {
@@ -108,17 +119,17 @@ impl Peer {
         (idle < MAX_IDLE && !kept.sender.is_closed()).then_some(kept.sender)
     }
 
-    async fn finish(
-        &mut self,
-        sender: Sender,
-        response: Response<Incoming>,
-        limit: usize,
-    ) -> Result<Reply, Failure> {
+    /// Reads the body. The status has been said: a body that breaks off changes nothing about that.
+    async fn finish(&mut self, sender: Sender, response: Response<Incoming>, limit: usize) -> Reply {
         let (head, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         let mut whole = true;
         while let Some(frame) = incoming.frame().await {
-            let Ok(data) = frame.map_err(Failure::Broken)?.into_data() else { continue };
+            let Ok(frame) = frame else {
+                whole = false;
+                break;
+            };
+            let Ok(data) = frame.into_data() else { continue };
             let room = limit.saturating_sub(body.len());
             body.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
             if data.len() > room {
@@ -129,7 +140,7 @@ impl Peer {
         if whole {
             self.kept = Some(Kept { sender, since: SystemTime::now() });
         }
-        Ok(Reply { status: head.status, headers: head.headers, body: body.freeze() })
+        Reply { status: head.status, headers: head.headers, body: body.freeze() }
     }
 
     fn too_slow(&self) -> Failure {

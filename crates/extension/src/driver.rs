@@ -67,7 +67,7 @@ impl Driver {
             match effect {
                 // The task lives as long as the process: a failed send cannot be.
                 Effect::Next => drop(self.next.send(())),
-                Effect::Send { id, batch, deadline } => self.sinks.send(id, batch, deadline),
+                Effect::Send { id, batch, deadline, to } => self.sinks.send(id, batch, deadline, to),
                 Effect::Exit => {
                     self.tell_losses();
                     return true;

@@ -5,6 +5,7 @@ use engine::Settings;
 use model::{Arn, Text, keys};
 
 use crate::config::Config;
+use crate::sinks;
 use crate::sources::dogstatsd::Labels;
 
 /// Data is held per signal for as long as it is below this share of the memory that the extension may take. It is
@@ -49,10 +50,12 @@ impl Function {
             logs: config.logs(),
             log_rules: config.log_rules.clone(),
             platform_logs: config.platform_logs,
+            durable_hold: config.durable_hold,
             metric_namespace: config.metric_namespace.clone().unwrap_or_default().into(),
             metric_tags: config.metric_tags.clone(),
             span_tags: config.span_tags.clone(),
             log_tags: config.log_tags.clone(),
+            copied: sinks::copied(config),
             batch_bytes: config.memory_limit / BATCH_SHARE,
             flush_timeout: config.flush_timeout,
             flush_strategy: config.flush_strategy,

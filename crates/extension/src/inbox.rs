@@ -17,6 +17,7 @@ use engine::{Dropped, Input};
 use model::{ClientStats, Forward, Metric, TracerInfo};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use wire::cut::Version;
 
 use crate::log::{self, Level};
 use crate::sources::{otlp, runtime_proxy};
@@ -24,8 +25,12 @@ use crate::sources::{otlp, runtime_proxy};
 /// The part of all memory that may wait in the data lane, that telemetry may wait in the control lane, and that
 /// bodies may take that are being read. One body of any size is let into an empty lane, and one is read beside.
 const SHARE: usize = 6;
+/// The part that texts may take which bodies on their way have to keep: a fraction.
+const TEXTS_SHARE: (usize, usize) = (3, 8);
 /// How long a body waits for room before it is turned away.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long each piece of a large body does: what came before it has been taken, and would come again.
+const PATIENCE_WITHIN: Duration = Duration::from_secs(3);
 /// Facts that may wait in the control lane before lifecycle calls are turned away.
 const MAX_FACTS: usize = 10_000;
 /// About what a metric takes in memory.
@@ -48,23 +53,12 @@ pub(crate) enum Arrival {
     Seen(runtime_proxy::Seen),
 }
 
-/// What a tracer sent, as it came.
+/// What a tracer sent, as it came; a piece of it where that was large or packed.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) protocol: Protocol,
+    pub(crate) version: Version,
     pub(crate) tracer: TracerInfo,
-    /// Its `content-encoding`, empty for none.
-    pub(crate) encoding: String,
     pub(crate) body: Bytes,
-}
-
-/// How traces are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    V04,
-    V05,
-    V07,
-    V1,
 }
 
 impl Arrival {
@@ -93,6 +87,9 @@ pub(crate) struct Inbox {
     lanes: RefCell<Lanes>,
     /// Bytes of bodies that are on their way here.
     reading: Cell<usize>,
+    /// Bytes of the texts that have to be kept of them, and what those may be in all.
+    texts: Cell<usize>,
+    texts_limit: usize,
     arrived: Notify,
     /// There is more room than there was.
     freed: Notify,
@@ -145,20 +142,26 @@ impl Lane {
 /// The room that a body takes while it is read. Given back when dropped.
 pub(crate) struct Room<'a> {
     inbox: &'a Inbox,
+    /// What all bodies take of it, and may take.
+    taken: &'a Cell<usize>,
+    limit: usize,
+    /// One body may take more than that.
+    has_one_free: bool,
     bytes: usize,
 }
 
 impl Room<'_> {
     /// Takes room for so many bytes in all. `false`: there is no more.
     fn resize(&mut self, bytes: usize) -> bool {
-        let others = self.inbox.reading.get().saturating_sub(self.bytes);
-        let has_room = bytes <= self.bytes || others == 0 || others.saturating_add(bytes) <= self.inbox.limit;
+        let others = self.taken.get().saturating_sub(self.bytes);
+        let is_alone = self.has_one_free && others == 0;
+        let has_room = bytes <= self.bytes || is_alone || others.saturating_add(bytes) <= self.limit;
         if has_room {
             if bytes < self.bytes {
                 self.inbox.freed.notify_waiters();
             }
             self.bytes = bytes;
-            self.inbox.reading.set(others.saturating_add(bytes));
+            self.taken.set(others.saturating_add(bytes));
         }
         has_room
     }
@@ -190,6 +193,8 @@ impl Inbox {
             limit: memory / SHARE,
             lanes: RefCell::default(),
             reading: Cell::new(0),
+            texts: Cell::new(0),
+            texts_limit: memory / TEXTS_SHARE.1 * TEXTS_SHARE.0,
             arrived: Notify::new(),
             freed: Notify::new(),
         }
@@ -197,7 +202,17 @@ impl Inbox {
 
     /// Room for a body that is about to be read.
     pub(crate) fn room(&self) -> Room<'_> {
-        Room { inbox: self, bytes: 0 }
+        Room { inbox: self, taken: &self.reading, limit: self.limit, has_one_free: true, bytes: 0 }
+    }
+
+    /// Room for the texts of a body that have to be kept until its end.
+    pub(crate) fn room_for_texts(&self) -> Room<'_> {
+        Room { inbox: self, taken: &self.texts, limit: self.texts_limit, has_one_free: false, bytes: 0 }
+    }
+
+    /// What the texts of one body may take.
+    pub(crate) fn texts_limit(&self) -> usize {
+        self.texts_limit
     }
 
     /// A fact that must not be lost: few can ever wait.
@@ -240,7 +255,16 @@ impl Inbox {
 
     /// The same, and waits a little for room: whoever sends faster than this can be passed on is slowed down.
     pub(crate) async fn offer_patiently(&self, arrival: Arrival) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        self.offer_within(PATIENCE, arrival).await
+    }
+
+    /// A piece of a body that is taken apart. Its sender has to wait for the rest anyway.
+    pub(crate) async fn offer_piece(&self, arrival: Arrival) -> bool {
+        self.offer_within(PATIENCE_WITHIN, arrival).await
+    }
+
+    async fn offer_within(&self, patience: Duration, arrival: Arrival) -> bool {
+        let deadline = Instant::now() + patience;
         while !self.lanes.borrow().data.has_room(arrival.weight(), self.limit) {
             if timeout_at(deadline, self.freed.notified()).await.is_err() {
                 break;
@@ -322,9 +346,8 @@ mod tests {
 
     fn traces(bytes: usize) -> Arrival {
         Arrival::Traces(Sent {
-            protocol: Protocol::V04,
+            version: Version::V04,
             tracer: TracerInfo::default(),
-            encoding: String::new(),
             body: Bytes::from(vec![0; bytes]),
         })
     }
@@ -352,6 +375,19 @@ mod tests {
         assert!(other.resize(inbox.limit));
         drop(other);
         assert_eq!(inbox.reading.get(), 0);
+    }
+
+    #[test]
+    fn texts_that_are_kept_have_a_bound_that_nobody_may_pass() {
+        let inbox = Inbox::default();
+        let (mut one, mut other) = (inbox.room_for_texts(), inbox.room_for_texts());
+        assert!(!one.resize(inbox.texts_limit() + 1));
+        assert!(one.resize(inbox.texts_limit()));
+        assert!(!other.resize(1));
+        // Bodies without texts are not held up by those.
+        assert!(inbox.room().resize(inbox.limit));
+        drop(one);
+        assert!(other.resize(1));
     }
 
     #[tokio::test]

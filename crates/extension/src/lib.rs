@@ -19,6 +19,8 @@ mod proc;
 pub mod settings;
 mod sinks;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod yaml;
 

@@ -413,6 +413,8 @@ mod tests {
             duration: None,
             produced_bytes: None,
             spans: Vec::new(),
+            trace_header: None,
+            tenant_id: None,
         };
         Input::Telemetry(vec![TelemetryRecord {
             time: UnixNanos::from_secs(1),

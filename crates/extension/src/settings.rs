@@ -1,6 +1,7 @@
 //! Every setting: one row each. The parser, the page `docs/configuration.md` and the messages about bad
 //! values come from this table.
 
+pub(crate) mod absent;
 mod delivery;
 mod egress;
 pub(crate) mod file;
@@ -222,8 +223,8 @@ const GENERAL: &[Setting] = &[
         aliases: &[],
         default: "5",
         expects: "a number of seconds, above 0 to 900",
-        doc: "Seconds that one send may take at most, and that sending may hold back the end of an invocation at \
-              most. The invocation's own deadline cuts it further.",
+        doc: "Seconds that sending may hold back the end of an invocation at most; its own deadline cuts that further. A \
+              request without an answer goes on beside later invocations, for up to 30 seconds, and is not made twice.",
         secret: false,
         read: |config, value| {
             let secs = value.parse().ok().filter(|secs| *secs > 0.0 && *secs <= 900.0);
@@ -471,15 +472,17 @@ mod tests {
     fn the_page_is_fresh() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
         let page = std::fs::read_to_string(&path).unwrap_or_default();
-        let (begin, end) = ("<!-- settings: begin -->\n", "<!-- settings: end -->");
-        let (head, rest) =
-            page.split_once(begin).expect("docs/configuration.md has the mark of the table's begin");
-        let (table, tail) =
-            rest.split_once(end).expect("docs/configuration.md has the mark of the table's end");
-        if table == to_markdown() {
+        let mut fresh = page.clone();
+        for (name, table) in [("settings", to_markdown()), ("absent", absent::to_markdown())] {
+            let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+            let (head, rest) = fresh.split_once(&begin).expect("the mark of a table's begin");
+            let (_, tail) = rest.split_once(&end).expect("the mark of a table's end");
+            fresh = format!("{head}{begin}{table}{end}{tail}");
+        }
+        if fresh == page {
             return;
         }
         assert!(std::env::var_os("UPDATE_DOCS").is_some(), "stale: UPDATE_DOCS=1 cargo test -p extension");
-        std::fs::write(&path, format!("{head}{begin}{}{end}{tail}", to_markdown())).unwrap();
+        std::fs::write(&path, fresh).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use model::{Batch, Log, Series, SeriesKind, Signal, SketchSeries, Span, Tags, Tr
 use serde_json::{Value, json};
 
 use crate::decode::MAX_PLAIN_BYTES;
+use crate::metric_payload;
 
 /// Bytes of packed bodies held; the oldest go first.
 const MAX_HELD_BYTES: usize = 32 << 20;
@@ -35,7 +36,11 @@ impl Body {
         };
         let (decoded, why) = match signal.map(|signal| payload::decode(signal, &plain)) {
             Some(Ok(batch)) => (describe(&batch), None),
-            Some(Err(why)) => (None, Some(why.to_string())),
+            // The agent's own series are protobuf.
+            Some(Err(why)) => match metric_payload::decode(&plain) {
+                Ok(all) if signal == Some(Signal::Series) => (describe(&Batch::Series(all)), None),
+                _ => (None, Some(why.to_string())),
+            },
             None => (None, None),
         };
         let decoded = decoded.or_else(|| serde_json::from_slice(&plain).ok());

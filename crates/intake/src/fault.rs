@@ -16,6 +16,8 @@ pub enum FaultKind {
     Status(u16),
     /// Read, and never answered.
     Hang,
+    /// The connection is reset as soon as it is made. Not of a signal or a path, as none is known by then.
+    Refuse,
     /// Read, and the connection closed without an answer.
     Close,
     /// Taken, and the connection closed in the middle of the answer.
@@ -57,6 +59,9 @@ pub(crate) struct Planned {
 
 impl Planned {
     fn is_for(&self, signal: Option<Signal>, path: &str) -> bool {
+        if self.fault.kind == FaultKind::Refuse {
+            return false;
+        }
         let of_signal = self.fault.signal.is_none() || self.fault.signal == signal;
         of_signal && self.place.path.as_ref().is_none_or(|start| path.starts_with(start.as_str()))
     }
@@ -88,6 +93,18 @@ impl Faults {
 
     pub(crate) fn all(&self) -> Vec<Planned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Whether a new connection is refused.
+    pub(crate) fn refuse(&self) -> bool {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.retain(|planned| planned.fault.count > 0);
+        let mut meant = faults.iter_mut().filter(|planned| planned.fault.kind == FaultKind::Refuse);
+        let planned = meant.find_map(|planned| planned.hits().then_some(planned));
+        planned.is_some_and(|planned| {
+            planned.fault.count -= 1;
+            true
+        })
     }
 
     /// The fault for a request of this signal, which is used up by one.

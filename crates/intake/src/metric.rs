@@ -6,6 +6,10 @@ use model::{Series, SeriesKind, Sketch, SketchSeries, Text, UnixNanos};
 use serde::Serialize;
 
 use crate::id;
+use crate::strict::Found;
+
+/// Points of a metric that are looked at for one of the same time.
+const LOOKED_AT: usize = 64;
 
 /// How a metric arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -99,6 +103,8 @@ pub(crate) struct Metrics {
     points: BTreeMap<Key, VecDeque<(UnixNanos, Measured, u64)>>,
     /// The key of every point in order of arrival.
     order: VecDeque<Key>,
+    /// Counts that a later request has overwritten.
+    again: Found,
 }
 
 impl Metrics {
@@ -119,10 +125,20 @@ impl Metrics {
     fn add(&mut self, key: Key, points: impl Iterator<Item = (UnixNanos, Measured)>, request: u64) -> usize {
         let before = self.order.len();
         for (time, measured) in points {
-            self.points.entry(key.clone()).or_default().push_back((time, measured, request));
+            let held = self.points.entry(key.clone()).or_default();
+            let mut last = held.iter().rev().take(LOOKED_AT);
+            if key.1 == MetricType::Count && last.any(|(at, _, by)| *at == time && *by != request) {
+                self.again.again(&key.0, time);
+            }
+            held.push_back((time, measured, request));
             self.order.push_back(key.clone());
         }
         self.order.len() - before
+    }
+
+    /// Counts that were overwritten since this was asked last.
+    pub(crate) fn again(&mut self) -> Found {
+        std::mem::take(&mut self.again)
     }
 
     /// Drops the oldest points until `limit` are left; how many went.

@@ -2,7 +2,7 @@
 //! check of a key. Libraries send there themselves.
 //! <https://docs.datadoghq.com/api/latest/metrics/>, <https://docs.datadoghq.com/api/latest/authentication/>
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use model::{Batch, Series, SeriesKind, Sketch, SketchSeries, Text, UnixNanos};
 use serde_json::Value;
 
@@ -36,11 +36,13 @@ impl Other {
     }
 
     /// Status and body of a request that was taken.
-    pub(crate) fn taken(self) -> (u16, &'static str) {
+    pub(crate) fn taken(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Validate => (200, r#"{"valid":true}"#),
-            Self::Logs => (200, "{}"),
-            Self::Series | Self::Distributions | Self::Events | Self::Checks => (202, r#"{"status":"ok"}"#),
+            Self::Validate => (StatusCode::OK, r#"{"valid":true}"#),
+            Self::Logs => (StatusCode::OK, "{}"),
+            Self::Series | Self::Distributions | Self::Events | Self::Checks => {
+                (StatusCode::ACCEPTED, r#"{"status":"ok"}"#)
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::fault::{Fault, FaultKind, Faults, Where};
 use crate::id::parse_trace_id;
 use crate::log::LogFilter;
+use crate::rate::{Rate, RateLimit};
 use crate::store::{State, Store};
 
 /// Longest time that a client may wait in one request.
@@ -23,10 +24,20 @@ const MAX_DELAY_MS: u64 = 900_000;
 const DEFAULT_WAIT_MS: u64 = 10_000;
 const DEFAULT_LAST: usize = 500;
 
-pub(crate) fn router(store: Store, faults: Faults) -> Router {
+/// What can be changed while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    pub(crate) faults: Faults,
+    pub(crate) rate: Rate,
+}
+
+pub(crate) fn router(store: Store, control: Control) -> Router {
     let faults = Router::new()
         .route("/local/faults", get(list_faults).post(add_fault).delete(clear_faults))
-        .with_state(faults);
+        .with_state(control.faults);
+    let rate = Router::new()
+        .route("/local/rate", get(show_rate).put(set_rate).delete(clear_rate))
+        .with_state(control.rate);
     Router::new()
         .route("/local/state", get(state).delete(clear))
         .route("/local/overview", get(overview))
@@ -37,9 +48,11 @@ pub(crate) fn router(store: Store, faults: Faults) -> Router {
         .route("/local/requests", get(requests))
         .route("/local/requests/{number}", get(request))
         .route("/local/requests/{number}/body", get(request_body))
+        .route("/local/violations", get(violations))
         .route("/local/wait", get(wait))
         .with_state(store)
         .merge(faults)
+        .merge(rate)
 }
 
 async fn state(Shared(store): Shared<Store>) -> Response {
@@ -122,13 +135,26 @@ async fn requests(Shared(store): Shared<Store>, Query(query): Query<RequestQuery
     Json(found.split_off(skip)).into_response()
 }
 
+#[derive(Debug, Deserialize)]
+struct ViolationQuery {
+    request: Option<u64>,
+    last: Option<usize>,
+}
+
+async fn violations(Shared(store): Shared<Store>, Query(query): Query<ViolationQuery>) -> Response {
+    let mut found = store.read(|state| state.violations(query.request));
+    let skip = found.len().saturating_sub(query.last.unwrap_or(usize::MAX));
+    Json(found.split_off(skip)).into_response()
+}
+
 async fn request(Shared(store): Shared<Store>, Path(number): Path<u64>) -> Response {
     let Some((view, body)) = store.read(|state| state.request(number)) else {
         return refuse(StatusCode::NOT_FOUND, format!("no request {number} is held"));
     };
     let signal = Signal::ALL.into_iter().find(|signal| view.signal == Some(signal.as_str()));
     let body = body.map(|body| body.describe(signal));
-    Json(json!({ "request": view, "body": body })).into_response()
+    let violations = store.read(|state| state.violations(Some(number)));
+    Json(json!({ "request": view, "body": body, "violations": violations })).into_response()
 }
 
 /// Never shown by a browser as anything but bytes, whatever is in it.
@@ -195,6 +221,8 @@ struct FaultForm {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hang: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refuse: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     close: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
@@ -219,15 +247,19 @@ impl FaultForm {
         let kinds = [
             self.status.filter(|status| (200..=599).contains(status)).map(FaultKind::Status),
             self.hang.then_some(FaultKind::Hang),
+            self.refuse.then_some(FaultKind::Refuse),
             self.close.then_some(FaultKind::Close),
             self.cut.then_some(FaultKind::Cut),
             self.delay_ms.map(|ms| FaultKind::Delay(Duration::from_millis(ms.min(MAX_DELAY_MS)))),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-            let kinds = r#""status" (200 to 599), "hang": true, "close": true, "cut": true, "delay_ms""#;
+            let kinds = r#""status" (200 to 599), "hang": true, "refuse": true, "close": true, "cut": true, "delay_ms""#;
             return Err(format!("one of {kinds} is needed"));
         };
+        if kind == FaultKind::Refuse && (signal.is_some() || self.path.is_some()) {
+            return Err("refuse is of connections: it cannot be of one signal or path".to_owned());
+        }
         if self.probability.is_some_and(|part| !(part > 0.0 && part <= 1.0)) {
             return Err("probability: above 0 and up to 1".to_owned());
         }
@@ -248,6 +280,7 @@ impl From<(Fault, Where)> for FaultForm {
         match fault.kind {
             FaultKind::Status(status) => form.status = Some(status),
             FaultKind::Hang => form.hang = true,
+            FaultKind::Refuse => form.refuse = true,
             FaultKind::Close => form.close = true,
             FaultKind::Cut => form.cut = true,
             FaultKind::Delay(delay) => form.delay_ms = u64::try_from(delay.as_millis()).ok(),
@@ -275,6 +308,43 @@ async fn add_fault(Shared(faults): Shared<Faults>, form: axum::body::Bytes) -> R
 
 async fn clear_faults(Shared(faults): Shared<Faults>) -> StatusCode {
     faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+/// How a limit is written, both ways.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RateForm {
+    requests: u64,
+    period_secs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+impl From<RateLimit> for RateForm {
+    fn from(RateLimit { requests, period, path }: RateLimit) -> Self {
+        Self { requests, period_secs: period.as_secs(), path }
+    }
+}
+
+async fn show_rate(Shared(rate): Shared<Rate>) -> Response {
+    Json(rate.limit().map(RateForm::from)).into_response()
+}
+
+async fn set_rate(Shared(rate): Shared<Rate>, form: axum::body::Bytes) -> Response {
+    match serde_json::from_slice(&form) {
+        Ok(RateForm { requests, period_secs, path }) if period_secs > 0 => {
+            let limit = RateLimit { requests, period: Duration::from_secs(period_secs), path };
+            rate.set(Some(limit.clone()));
+            Json(RateForm::from(limit)).into_response()
+        }
+        Ok(_) => refuse(StatusCode::BAD_REQUEST, "period_secs: 1 at least"),
+        Err(why) => refuse(StatusCode::BAD_REQUEST, why.to_string()),
+    }
+}
+
+async fn clear_rate(Shared(rate): Shared<Rate>) -> StatusCode {
+    rate.set(None);
     StatusCode::NO_CONTENT
 }
 

@@ -1,6 +1,7 @@
 //! The side that agents talk to: every path that the query API does not have.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +13,14 @@ use axum::response::{IntoResponse, Response};
 use model::{Batch, Signal, UnixNanos};
 
 use crate::body::Body;
-use crate::decode;
+use crate::decode::{self, Refused};
 use crate::fault::{FaultKind, Faults};
 use crate::other::Other;
+use crate::rate::Rate;
 use crate::request::RequestView;
 use crate::serve::CloseConnection;
-use crate::store::Store;
+use crate::store::{Arrival, Store};
+use crate::strict::{self, Kind, Sent};
 
 /// Bytes of one request, packed. More than any Datadog intake takes.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -26,74 +29,145 @@ const HANG_LIMIT: Duration = Duration::from_secs(900);
 const API_KEY: &str = "dd-api-key";
 
 #[derive(Clone, Debug)]
-struct Intake {
-    store: Store,
-    faults: Faults,
+pub(crate) struct Edge {
+    pub(crate) store: Store,
+    pub(crate) faults: Faults,
+    pub(crate) rate: Rate,
+    /// Keys that are good; any, when there are none.
+    pub(crate) keys: Arc<[String]>,
 }
 
-pub(crate) fn router(store: Store, faults: Faults) -> Router {
-    Router::new()
-        .fallback(receive)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Intake { store, faults })
+pub(crate) fn router(edge: Edge) -> Router {
+    Router::new().fallback(receive).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(edge)
 }
 
-async fn receive(Shared(context): Shared<Intake>, request: Request) -> Response {
+async fn receive(Shared(edge): Shared<Edge>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let (path, now) = (parts.uri.path(), now());
     let body = match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
         Ok(body) => body,
         // Cut off by the sender, or beyond the limit.
         Err(why) => {
-            let view = view(&parts.method, &parts.uri, &parts.headers, &[]).answered(413);
-            context.store.record(view.failed(format!("the body could not be read: {why}")), None, None);
+            let view = view(&parts.method, &parts.uri, &parts.headers, &[], now).answered(413);
+            edge.store.record(Arrival::of(view.failed(format!("the body could not be read: {why}"))));
             return answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"errors":["Payload Too Large"]}"#);
         }
     };
-    let signal = (parts.method == Method::POST).then(|| decode::signal(parts.uri.path())).flatten();
-    let view = view(&parts.method, &parts.uri, &parts.headers, &body);
-    let view = match signal {
-        Some(signal) => view.of(signal),
-        None => view,
+    let kind = kind(&parts.method, path);
+    let signal = match kind {
+        Kind::Signal(signal) => Some(signal),
+        Kind::Other(_) | Kind::Unknown => None,
     };
-    let fault = context.faults.take(signal, parts.uri.path());
+    let view = view(&parts.method, &parts.uri, &parts.headers, &body, now);
+    let view = signal.into_iter().fold(view, RequestView::of);
+    let fault = edge.faults.take(signal, path);
     match fault {
         Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
         Some(fault @ (FaultKind::Status(_) | FaultKind::Hang | FaultKind::Close)) => {
-            return fail(fault, view, &context.store).await;
+            return fail(fault, view, &edge.store).await;
         }
-        Some(FaultKind::Cut) | None => {}
+        Some(FaultKind::Cut | FaultKind::Refuse) | None => {}
     }
-    let (response, view, batch) = match Other::find(&parts.method, parts.uri.path()) {
-        Some(other) => take_other(other, view, &parts.headers, &body),
-        None => take(signal, view, &parts.headers, &body),
-    };
     let encoding = encoding(&parts.headers).to_owned();
-    context.store.record(view, batch, Some(Body { encoding, packed: body }));
+    let plain = decode::unpack(&encoding, &body);
+    let sent = Sent {
+        kind,
+        path,
+        headers: &parts.headers,
+        packed: body.len(),
+        plain: plain.as_deref().map_err(|refused| refused.why.as_str()),
+        now,
+    };
+    let violations = strict::check(&sent).of(path);
+    let rate = edge.rate.take(path, now);
+    let (mut response, view, batch) = if rate.is_some_and(|told| told.is_over) {
+        let response = answer(StatusCode::TOO_MANY_REQUESTS, r#"{"errors":["Too many requests"]}"#);
+        (response, view.answered(429).failed("more requests than the limit that was asked for"), None)
+    } else {
+        edge.take(&sent, view, &body, plain.as_deref().map_err(Refused::clone))
+    };
+    if let Some(told) = rate {
+        told.write(response.headers_mut());
+    }
+    let body = Some(Body { encoding, packed: body });
+    edge.store.record(Arrival { view, batch, body, violations });
     if fault == Some(FaultKind::Cut) { cut(response) } else { response }
 }
 
-fn take_other(other: Other, view: RequestView, headers: &HeaderMap, body: &Bytes) -> Taken {
-    let no_key = headers.get(API_KEY).is_none_or(header::HeaderValue::is_empty);
-    if no_key && !other.has_key(&view.path) {
-        let view = view.answered(403).failed("no API key: header DD-API-KEY");
-        return (answer(StatusCode::FORBIDDEN, r#"{"errors":["Forbidden"]}"#), view, None);
+/// What a request is for, by its method and path.
+fn kind(method: &Method, path: &str) -> Kind {
+    match (Other::find(method, path), decode::signal(path)) {
+        (Some(other), _) => Kind::Other(other),
+        (None, Some(signal)) if method == Method::POST => Kind::Signal(signal),
+        _ => Kind::Unknown,
     }
-    let plain = decode::unpack(encoding(headers), body);
-    let read = plain.map_err(|refused| (refused.status, refused.why)).and_then(|plain| {
-        let batch = other.decode(&plain).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-        Ok((batch, plain.len()))
-    });
-    match read {
-        Ok((batch, size)) => {
-            let (status, said) = other.taken();
-            let view = RequestView { decoded_bytes: Some(size), ..view.answered(status) };
-            let view = if batch.is_none() { view.previewing(body) } else { view };
-            (answer(StatusCode::from_u16(status).unwrap_or(StatusCode::ACCEPTED), said), view, batch)
+}
+
+type Taken = (Response, RequestView, Option<Batch>);
+
+impl Edge {
+    fn take(&self, sent: &Sent<'_>, view: RequestView, body: &[u8], plain: Result<&[u8], Refused>) -> Taken {
+        if sent.kind == Kind::Unknown {
+            return (answer(StatusCode::ACCEPTED, "{}"), view.answered(202).previewing(body), None);
         }
-        Err((status, why)) => {
-            let said = serde_json::json!({ "errors": [why] }).to_string();
-            (answer(status, said), view.previewing(body).answered(status.as_u16()).failed(why), None)
+        if let Err((status, why)) = self.admit(sent) {
+            let said = match (sent.kind, status) {
+                (Kind::Signal(_), _) => r#"{"errors":["Forbidden: no DD-API-KEY"]}"#,
+                _ => r#"{"errors":["Forbidden"]}"#,
+            };
+            return (answer(status, said), view.answered(status.as_u16()).failed(why), None);
         }
+        let read = plain.and_then(|plain| Ok((read(sent, plain)?, plain.len())));
+        match read {
+            Ok((batch, size)) => {
+                let (status, said) = taken(sent.kind);
+                let view = RequestView { decoded_bytes: Some(size), ..view.answered(status.as_u16()) };
+                let view = if batch.is_none() { view.previewing(body) } else { view };
+                (answer(status, said), view, batch)
+            }
+            Err(Refused { status, why }) => {
+                let view = RequestView { decoded_bytes: sent.plain.ok().map(<[u8]>::len), ..view };
+                let view = view.previewing(sent.plain.unwrap_or(body));
+                let said = serde_json::json!({ "errors": [why] }).to_string();
+                (answer(status, said), view.answered(status.as_u16()).failed(why), None)
+            }
+        }
+    }
+
+    /// The key is there, and good.
+    fn admit(&self, sent: &Sent<'_>) -> Result<(), (StatusCode, &'static str)> {
+        let key = sent.headers.get(API_KEY).filter(|key| !key.is_empty());
+        match (key, sent.kind) {
+            (None, Kind::Other(other)) if other.has_key(sent.path) => Ok(()),
+            (None, Kind::Signal(Signal::Logs)) => {
+                Err((StatusCode::UNAUTHORIZED, "no API key: header DD-API-KEY"))
+            }
+            (None, _) => Err((StatusCode::FORBIDDEN, "no API key: header DD-API-KEY")),
+            (Some(key), _) if !self.keys.is_empty() && !self.keys.iter().any(|good| key == good.as_str()) => {
+                Err((StatusCode::FORBIDDEN, "an API key that is none of those that are good"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is in an unpacked body; nothing where it is kept as the request that it is.
+fn read(sent: &Sent<'_>, plain: &[u8]) -> Result<Option<Batch>, Refused> {
+    match sent.kind {
+        Kind::Signal(signal) => decode::decode(signal, sent, plain).map(Some),
+        Kind::Other(other) => {
+            other.decode(plain).map_err(|why| Refused { status: StatusCode::BAD_REQUEST, why })
+        }
+        Kind::Unknown => Ok(None),
+    }
+}
+
+/// Status and body of a request that was taken.
+fn taken(kind: Kind) -> (StatusCode, &'static str) {
+    match kind {
+        Kind::Signal(Signal::Series | Signal::Sketches) => (StatusCode::ACCEPTED, r#"{"errors":[]}"#),
+        Kind::Other(other) => other.taken(),
+        Kind::Signal(_) | Kind::Unknown => (StatusCode::ACCEPTED, "{}"),
     }
 }
 
@@ -119,39 +193,6 @@ impl hyper::body::Body for Broken {
     }
 }
 
-type Taken = (Response, RequestView, Option<Batch>);
-
-fn take(signal: Option<Signal>, view: RequestView, headers: &HeaderMap, body: &Bytes) -> Taken {
-    let Some(signal) = signal else {
-        let response = answer(StatusCode::ACCEPTED, "{}");
-        return (response, view.answered(202).previewing(body), None);
-    };
-    if headers.get(API_KEY).is_none_or(header::HeaderValue::is_empty) {
-        let status = match signal {
-            Signal::Logs => StatusCode::UNAUTHORIZED,
-            _ => StatusCode::FORBIDDEN,
-        };
-        let response = answer(status, r#"{"errors":["Forbidden: no DD-API-KEY"]}"#);
-        return (response, view.answered(status.as_u16()).failed("no API key: header DD-API-KEY"), None);
-    }
-    match decode::decode(signal, encoding(headers), body) {
-        Ok((batch, size)) => {
-            let view = RequestView { decoded_bytes: Some(size), ..view.answered(202) };
-            let said = match signal {
-                Signal::Series | Signal::Sketches => r#"{"errors":[]}"#,
-                _ => "{}",
-            };
-            (answer(StatusCode::ACCEPTED, said), view, Some(batch))
-        }
-        Err(decode::Refused { status, why, plain }) => {
-            let view = RequestView { decoded_bytes: plain.as_ref().map(Vec::len), ..view };
-            let view = view.previewing(plain.as_deref().unwrap_or(body));
-            let body = serde_json::json!({ "errors": [why] }).to_string();
-            (answer(status, body), view.answered(status.as_u16()).failed(why), None)
-        }
-    }
-}
-
 fn encoding(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"))
 }
@@ -159,15 +200,15 @@ fn encoding(headers: &HeaderMap) -> &str {
 async fn fail(fault: FaultKind, view: RequestView, store: &Store) -> Response {
     match fault {
         FaultKind::Status(status) => {
-            store.record(view.answered(status).failed("a fault, as asked for: status"), None, None);
+            store.record(Arrival::of(view.answered(status).failed("a fault, as asked for: status")));
             answer(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "{}")
         }
-        FaultKind::Close | FaultKind::Cut | FaultKind::Delay(_) => {
-            store.record(view.failed("a fault, as asked for: connection closed"), None, None);
+        FaultKind::Close | FaultKind::Cut | FaultKind::Delay(_) | FaultKind::Refuse => {
+            store.record(Arrival::of(view.failed("a fault, as asked for: connection closed")));
             close()
         }
         FaultKind::Hang => {
-            store.record(view.failed("a fault, as asked for: never answered"), None, None);
+            store.record(Arrival::of(view.failed("a fault, as asked for: never answered")));
             tokio::time::sleep(HANG_LIMIT).await;
             close()
         }
@@ -184,8 +225,11 @@ fn answer(status: StatusCode, body: impl Into<String>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
-fn view(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> RequestView {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let view = RequestView::new(method.as_str(), uri.path(), headers, body, UnixNanos::default() + since);
+fn now() -> UnixNanos {
+    UnixNanos::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn view(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8], now: UnixNanos) -> RequestView {
+    let view = RequestView::new(method.as_str(), uri.path(), headers, body, now);
     RequestView { query: uri.query().map(str::to_owned), ..view }
 }

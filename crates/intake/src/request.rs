@@ -32,6 +32,8 @@ pub struct RequestView {
     pub decoded_bytes: Option<usize>,
     /// Spans, log entries or points in it.
     pub items: usize,
+    /// The rules that it breaks: see [`crate::Violation`].
+    pub violations: Vec<&'static str>,
     /// What it was answered with; `None` when it was not (a fault).
     pub status: Option<u16>,
     /// Why it was not taken.
@@ -53,6 +55,7 @@ impl RequestView {
             encoded_bytes: body.len(),
             decoded_bytes: None,
             items: 0,
+            violations: Vec::new(),
             status: None,
             error: None,
             preview: None,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,11 +13,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::fault::Faults;
 
 /// Connections open at the same time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Put into the extensions of a response: it is not sent, the connection is closed instead.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +37,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(listener: TcpListener, router: Router) -> io::Result<Self> {
+    /// With or without TLS.
+    pub(crate) fn start(
+        listener: TcpListener,
+        router: Router,
+        tls: Option<TlsAcceptor>,
+        faults: Faults,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, router)).abort_handle();
+        let task = tokio::spawn(accept(listener, router, tls, faults)).abort_handle();
         Ok(Self { address, task })
     }
 
@@ -52,13 +65,17 @@ impl Drop for Server {
 }
 
 /// Aborting this task drops the set, and with it every connection.
-async fn accept(listener: TcpListener, router: Router) {
+async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, faults: Faults) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                // Closed without lingering: reset.
+                Ok((stream, _)) if faults.refuse() => {
+                    let _ = stream.set_zero_linger();
+                }
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone()));
+                    connections.spawn(connection(stream, router.clone(), tls.clone()));
                 }
                 // Out of file descriptors, or a peer that left again: the next one may do.
                 Err(_) => tokio::task::yield_now().await,
@@ -68,9 +85,17 @@ async fn accept(listener: TcpListener, router: Router) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>) {
     // Without it small answers wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return serve(stream, router).await };
+    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
+        serve(stream, router).await;
+    }
+}
+
+/// HTTP/1.1 or HTTP/2, as the client begins.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
     // How a connection ended is the client's affair: it sees it too.

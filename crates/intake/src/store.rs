@@ -13,8 +13,12 @@ use crate::id;
 use crate::log::{LogFilter, LogView};
 use crate::metric::{MetricView, Metrics};
 use crate::request::RequestView;
+use crate::strict::Violation;
 use crate::summary::TraceSummary;
 use crate::trace::{Arrived, TraceView, assemble, summarise};
+
+/// Violations held; the oldest go first.
+const MAX_VIOLATIONS: usize = 1000;
 
 /// How much is held.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub struct Counts {
     pub requests: u64,
     /// Requests that were refused or could not be read.
     pub failed_requests: u64,
+    /// Ways in which requests were not as Datadog wants them.
+    pub violations: u64,
     pub spans: u64,
     pub logs: u64,
     pub points: u64,
@@ -61,6 +67,8 @@ pub struct Snapshot {
     pub logs: Vec<LogView>,
     pub metrics: Vec<MetricView>,
     pub requests: Vec<RequestView>,
+    /// What of them is not as Datadog wants it.
+    pub violations: Vec<Violation>,
 }
 
 /// What a page shows first: the answer of `/local/overview`.
@@ -97,8 +105,8 @@ impl Store {
     }
 
     /// Takes one request and what was in it.
-    pub(crate) fn record(&self, request: RequestView, batch: Option<Batch>, body: Option<Body>) {
-        self.change(|state| state.record(request, batch, body));
+    pub(crate) fn record(&self, arrival: Arrival) {
+        self.change(|state| state.record(arrival));
     }
 
     /// Forgets what arrived; versions and request numbers go on.
@@ -147,6 +155,22 @@ impl Store {
     }
 }
 
+/// A request, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) view: RequestView,
+    pub(crate) batch: Option<Batch>,
+    pub(crate) body: Option<Body>,
+    pub(crate) violations: Vec<Violation>,
+}
+
+impl Arrival {
+    /// One that was not looked into.
+    pub(crate) fn of(view: RequestView) -> Self {
+        Self { view, batch: None, body: None, violations: Vec::new() }
+    }
+}
+
 /// What is held.
 #[derive(Debug, Default)]
 pub struct State {
@@ -166,6 +190,7 @@ pub struct State {
     metrics: Metrics,
     requests: VecDeque<RequestView>,
     bodies: Bodies,
+    violations: VecDeque<Violation>,
 }
 
 impl State {
@@ -220,6 +245,12 @@ impl State {
         self.requests.iter().filter(|r| !only_errors || r.error.is_some()).cloned().collect()
     }
 
+    /// What of the requests is not as Datadog wants it, oldest first; of one request alone if asked.
+    pub fn violations(&self, request: Option<u64>) -> Vec<Violation> {
+        let of = |one: &&Violation| request.is_none_or(|request| one.request == request);
+        self.violations.iter().filter(of).cloned().collect()
+    }
+
     /// The last traces to arrive, in one line each.
     pub fn overview(&self, last: usize) -> Overview {
         let skip = self.order.len().saturating_sub(last);
@@ -247,16 +278,21 @@ impl State {
             logs: self.logs(&LogFilter::default()),
             metrics: self.metrics(""),
             requests: self.requests(false),
+            violations: self.violations(None),
         }
     }
 
-    fn record(&mut self, mut request: RequestView, batch: Option<Batch>, body: Option<Body>) {
+    fn record(&mut self, arrival: Arrival) {
+        let Arrival { view: mut request, batch, body, mut violations } = arrival;
         self.numbers += 1;
         request.number = self.numbers;
         if let Some(body) = body {
             self.bodies.add(request.number, body);
         }
         request.items = batch.map_or(0, |batch| self.add(batch, request.number));
+        violations.extend(self.metrics.again().of(&request.path));
+        request.violations = violations.iter().map(|one| one.rule).collect();
+        self.violated(violations, request.number);
         self.counts.requests += 1;
         self.counts.failed_requests += u64::from(request.error.is_some());
         self.requests.push_back(request);
@@ -264,6 +300,13 @@ impl State {
             self.requests.pop_front();
             self.dropped.requests += 1;
         }
+    }
+
+    fn violated(&mut self, violations: Vec<Violation>, request: u64) {
+        self.counts.violations += violations.len() as u64;
+        self.violations.extend(violations.into_iter().map(|one| Violation { request, ..one }));
+        let excess = self.violations.len().saturating_sub(MAX_VIOLATIONS);
+        self.violations.drain(..excess);
     }
 
     /// How many spans, entries or points were in it.

@@ -91,6 +91,7 @@ fn log(message: &str) -> Log {
         arn: "arn:aws:lambda:us-east-1:123456789012:function:orders".into(),
         service: "orders".into(),
         tags: "env:test,a:b".into(),
+        durable: None,
     }
 }
 
@@ -141,7 +142,7 @@ async fn every_signal_arrives_and_can_be_asked_for() {
     assert_eq!(
         state["counts"],
         serde_json::json!({
-            "requests": 4, "failed_requests": 0, "spans": 3, "logs": 2, "points": 2
+            "requests": 4, "failed_requests": 0, "violations": 7, "spans": 3, "logs": 2, "points": 2
         })
     );
     let text = state["requests"].to_string();

@@ -25,6 +25,8 @@ pub mod trace {
     /// `xray` on a root span whose parent is X-Ray's.
     pub const PARENT_SOURCE: &str = "_dd.parent_source";
     pub const HOSTNAME: &str = "_dd.hostname";
+    /// The point of a pathway of messages that the span is at, in decimal.
+    pub const PATHWAY_HASH: &str = "pathway.hash";
     /// Metric: the rate of the sampling rule that decided.
     pub const RULE_RATE: &str = "_dd.rule_psr";
     /// Metric: the share that the rate limit let through.
@@ -84,6 +86,15 @@ pub mod lambda {
     pub const EVENT_SOURCE_ARN: &str = "function_trigger.event_source_arn";
     /// What became of the durable execution that an invocation is a part of.
     pub const DURABLE_STATUS: &str = "aws.durable.execution_status";
+    /// The same as some of Datadog's libraries name it.
+    pub const DURABLE_STATUS_BY_OTHERS: &str = "aws_lambda.durable_function.execution_status";
+    /// Whose part an invocation is, by both names.
+    pub const DURABLE_EXECUTION_ID: [&str; 2] =
+        ["aws.durable.execution_id", "aws_lambda.durable_function.execution_id"];
+    pub const DURABLE_EXECUTION_NAME: [&str; 2] =
+        ["aws.durable.execution_name", "aws_lambda.durable_function.execution_name"];
+    pub const DURABLE_FIRST_INVOCATION: [&str; 2] =
+        ["aws.durable.first_invocation", "aws_lambda.durable_function.first_invocation"];
     pub const INFERRED_TAG_SOURCE: &str = "_inferred_span.tag_source";
     pub const INFERRED_SYNCHRONICITY: &str = "_inferred_span.synchronicity";
     /// Metric: 1 on an inferred span.
@@ -103,6 +114,14 @@ pub mod spans {
     pub const SNAPSTART_RESTORE: &str = "aws.lambda.snapstart_restore";
     /// The span type of all of them.
     pub const SERVERLESS: &str = "serverless";
+}
+
+/// Stretches of an invocation that Lambda measures and tells in its records.
+pub mod measured {
+    pub const RESPONSE_LATENCY: &str = "responseLatency";
+    pub const RESPONSE_DURATION: &str = "responseDuration";
+    pub const RUNTIME_OVERHEAD: &str = "runtimeOverhead";
+    pub const EXTENSION_OVERHEAD: &str = "extensionOverhead";
 }
 
 /// Names of the metrics that Lambda functions have.
@@ -197,4 +216,6 @@ pub mod headers {
     pub const RESOURCE_NAME: &str = "x-datadog-resource-name";
     /// The attribute or field under which a message carries its context.
     pub const CARRIER: &str = "_datadog";
+    /// Where a message has come from, for Data Streams Monitoring.
+    pub const PATHWAY: &str = "dd-pathway-ctx-base64";
 }

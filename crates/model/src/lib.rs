@@ -7,6 +7,7 @@ pub mod keys;
 mod log;
 mod metric;
 mod outgoing;
+mod pipeline;
 mod record;
 mod sketch;
 mod span;
@@ -15,14 +16,15 @@ mod tags;
 mod time;
 
 pub use ids::{Arn, RequestId, SpanId, TraceId};
-pub use log::{Log, LogLevel};
+pub use log::{DurableExecution, Log, LogLevel};
 pub use metric::{Event, Metric, MetricKind, ServiceCheck};
 pub use outgoing::{
     Batch, ClientStats, Forward, Series, SeriesKind, Signal, SketchSeries, TraceChunk, TracerPayload,
 };
+pub use pipeline::{PipelineBucket, PipelinePoint, PipelineStats};
 pub use record::{
     InitReport, InitStart, InitializationType, InvocationReport, LogLine, Phase, PlatformSpan, Record,
-    RuntimeDone, Start, Status, TelemetryRecord,
+    RestoreStart, RuntimeDone, Start, Status, TelemetryRecord,
 };
 pub use sketch::Sketch;
 pub use span::{Attribute, Chunk, SamplingPriority, Span, SpanEvent, SpanLink, TracerInfo};

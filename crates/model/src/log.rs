@@ -16,13 +16,35 @@ pub struct Log {
     pub service: Text,
     /// Comma-separated `key:value`.
     pub tags: Text,
+    /// The durable execution that it is a part of, when known.
+    pub durable: Option<Box<DurableExecution>>,
+}
+
+/// Many invocations that together run one function to its end.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/durable-functions.html>
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DurableExecution {
+    pub id: Text,
+    pub name: Text,
+    /// Whether the line is of the execution's first invocation, where that is told.
+    pub first_invocation: Option<bool>,
+    /// What became of it so far, on the line that tells the end of an invocation: `PENDING`, `SUCCEEDED`, …
+    pub status: Option<Text>,
 }
 
 impl Log {
     /// About how many bytes this entry takes once encoded, before compression.
     pub fn weight(&self) -> usize {
         // The ARN stands twice: as the host name and in `lambda.arn`.
-        160 + self.message.len() + 2 * self.arn.len() + self.service.len() + self.tags.len()
+        let durable = self.durable.as_ref().map_or(0, |durable| durable.weight());
+        160 + self.message.len() + 2 * self.arn.len() + self.service.len() + self.tags.len() + durable
+    }
+}
+
+impl DurableExecution {
+    /// About how many bytes it takes once encoded.
+    pub fn weight(&self) -> usize {
+        190 + self.id.len() + self.name.len() + self.status.as_ref().map_or(0, |status| status.len())
     }
 }
 

@@ -32,13 +32,13 @@ pub enum Record {
     /// `platform.report`
     Report(InvocationReport),
     /// `platform.restoreStart`
-    RestoreStart,
+    RestoreStart(RestoreStart),
     /// `platform.restoreRuntimeDone`
     RestoreRuntimeDone { status: Status, error_type: Option<Text> },
     /// `platform.restoreReport`
-    RestoreReport { status: Status, duration: Option<Millis> },
+    RestoreReport { status: Status, duration: Option<Millis>, error_type: Option<Text> },
     /// `platform.extension`
-    Extension { name: Text, state: Text, events: Vec<Text> },
+    Extension { name: Text, state: Text, events: Vec<Text>, error_type: Option<Text> },
     /// `platform.telemetrySubscription`
     TelemetrySubscription { name: Text, state: Text, types: Vec<Text> },
     /// `platform.logsDropped`
@@ -75,6 +75,20 @@ pub struct InitStart {
     pub function_version: Option<Text>,
     pub runtime_version: Option<Text>,
     pub runtime_version_arn: Option<Text>,
+    /// Names the environment, as the log stream does.
+    pub instance_id: Option<Text>,
+    pub instance_max_memory_mb: Option<u64>,
+    pub function_arn: Option<Text>,
+}
+
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RestoreStart {
+    pub function_name: Option<Text>,
+    pub function_version: Option<Text>,
+    pub runtime_version: Option<Text>,
+    pub runtime_version_arn: Option<Text>,
+    pub instance_id: Option<Text>,
+    pub instance_max_memory_mb: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +106,9 @@ pub struct Start {
     pub version: Option<Text>,
     /// The X-Ray header of the invocation.
     pub trace_header: Option<Text>,
+    /// Of managed instances.
+    pub function_arn: Option<Text>,
+    pub tenant_id: Option<Text>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +119,8 @@ pub struct RuntimeDone {
     pub duration: Option<Millis>,
     pub produced_bytes: Option<u64>,
     pub spans: Vec<PlatformSpan>,
+    pub trace_header: Option<Text>,
+    pub tenant_id: Option<Text>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +136,8 @@ pub struct InvocationReport {
     pub init_duration: Option<Millis>,
     pub restore_duration: Option<Millis>,
     pub spans: Vec<PlatformSpan>,
+    pub trace_header: Option<Text>,
+    pub tenant_id: Option<Text>,
 }
 
 /// A stretch of time that Lambda measured: `responseLatency`, `responseDuration`, `runtimeOverhead`,

@@ -10,7 +10,7 @@ use crate::gzip;
 
 /// The fast level: on the JSON and protobuf sent here a higher one gains a few per cent for many times the
 /// work.
-const LEVEL: i32 = 1;
+pub const FAST: i32 = 1;
 /// 128 KiB of look-back: a seventh of the memory of the default at about the same size.
 const WINDOW_LOG: u32 = 17;
 /// The most look-back that a sender may ask of us: 16 MiB. Level 19 needs 8.
@@ -44,14 +44,29 @@ pub struct Compressed<'b> {
 }
 
 /// Compresses many bodies with one working memory, which it keeps between them (some hundred KB once used).
-#[derive(Default)]
 pub struct Compressor {
+    level: i32,
     context: Option<zstd::bulk::Compressor<'static>>,
+}
+
+/// Fast, and without any memory yet.
+impl Default for Compressor {
+    fn default() -> Self {
+        Self { level: FAST, context: None }
+    }
 }
 
 impl Compressor {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From here on at this level of zstd, 1 to 22.
+    pub fn at(&mut self, level: i32) -> &mut Self {
+        if self.level != level {
+            (self.level, self.context) = (level, None);
+        }
+        self
     }
 
     /// Never fails: what cannot be compressed is sent as it is, and says so.
@@ -70,7 +85,7 @@ impl Compressor {
     fn zstd(&mut self, body: &[u8]) -> io::Result<Vec<u8>> {
         let context = match &mut self.context {
             Some(context) => context,
-            none => none.insert(context()?),
+            none => none.insert(context(self.level)?),
         };
         let mut packed = context.compress(body)?;
         // It was given room for the worst case.
@@ -85,8 +100,8 @@ impl fmt::Debug for Compressor {
     }
 }
 
-fn context() -> io::Result<zstd::bulk::Compressor<'static>> {
-    let mut context = zstd::bulk::Compressor::new(LEVEL)?;
+fn context(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut context = zstd::bulk::Compressor::new(level)?;
     context.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     Ok(context)
 }
@@ -180,6 +195,21 @@ mod tests {
             let unpacked = decompress(&packed[..end], "zstd", usize::MAX);
             assert_eq!(unpacked, Err(DecompressError::Malformed), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn a_higher_level_makes_less_of_it() {
+        let words = ["order", "customer", "basket", "price", "warehouse", "delivery", "refund"];
+        let text: String =
+            (0..20_000_usize).map(|n| format!("{} {} ", words[n * n % 7], n * 7919 % 1013)).collect();
+        let mut compressor = Compressor::new();
+        let size = |compressor: &mut Compressor, level| {
+            let packed = compressor.at(level).compress(text.as_bytes(), Encoding::Zstd).body.into_owned();
+            assert_eq!(decompress(&packed, "zstd", usize::MAX), Ok(text.clone().into_bytes()));
+            packed.len()
+        };
+        let sizes = [1, 9, 19, 1].map(|level| size(&mut compressor, level));
+        assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2] && sizes[0] == sizes[3], "{sizes:?}");
     }
 
     #[test]

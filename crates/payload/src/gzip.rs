@@ -12,7 +12,7 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 /// The fast level.
 const LEVEL: u8 = 1;
 /// Behind the data: checksum and length.
-const TRAILER: usize = 8;
+pub(crate) const TRAILER: usize = 8;
 
 pub(crate) fn pack(body: &[u8]) -> Vec<u8> {
     let mut packed = HEADER.to_vec();
@@ -46,7 +46,7 @@ fn why(error: Inflate) -> DecompressError {
 }
 
 /// What stands behind the header.
-fn data(body: &[u8]) -> Option<&[u8]> {
+pub(crate) fn data(body: &[u8]) -> Option<&[u8]> {
     const EXTRA: u8 = 4;
     const NAME: u8 = 8;
     const COMMENT: u8 = 16;
@@ -70,12 +70,17 @@ fn data(body: &[u8]) -> Option<&[u8]> {
 
 /// CRC-32 as in ISO 3309.
 fn checksum(bytes: &[u8]) -> u32 {
+    checksum_on(0, bytes)
+}
+
+/// The checksum of all bytes, when `sum` is that of those before.
+pub(crate) fn checksum_on(sum: u32, bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = table();
     let step = |sum: u32, byte: &u8| {
         let at = usize::from(sum.to_le_bytes()[0] ^ byte);
         TABLE.get(at).copied().unwrap_or_default() ^ (sum >> 8)
     };
-    !bytes.iter().fold(u32::MAX, step)
+    !bytes.iter().fold(!sum, step)
 }
 
 #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]

@@ -20,14 +20,16 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod traces;
+mod unpack;
 
 use std::fmt;
 
 use model::{Batch, Forward, Signal};
 
-pub use compression::{Compressed, Compressor, DecompressError, Encoding, compress, decompress};
+pub use compression::{Compressed, Compressor, DecompressError, Encoding, FAST, compress, decompress};
 pub use endpoint::{Endpoint, endpoint, signal_of};
 pub use split::{Packed, Split, append, pack, split};
+pub use unpack::Unpacker;
 
 /// Writes the body of a request, before compression. Whether the intake takes one of that size is not looked
 /// at: see [`pack`].

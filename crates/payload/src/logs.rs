@@ -4,7 +4,7 @@
 //! A Lambda log line stands one level down, in `message`, beside the invocation it belongs to; the backend
 //! lifts it.
 
-use model::{Log, LogLevel, RequestId, Text, UnixNanos};
+use model::{DurableExecution, Log, LogLevel, RequestId, Text, UnixNanos};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,6 +33,14 @@ struct Message<'a> {
 struct Lambda<'a> {
     arn: &'a str,
     request_id: Option<&'a str>,
+    #[serde(rename = "durable_function.execution_id", skip_serializing_if = "Option::is_none")]
+    execution_id: Option<&'a str>,
+    #[serde(rename = "durable_function.execution_name", skip_serializing_if = "Option::is_none")]
+    execution_name: Option<&'a str>,
+    #[serde(rename = "durable_function.first_invocation", skip_serializing_if = "Option::is_none")]
+    first_invocation: Option<bool>,
+    #[serde(rename = "durable_function.execution_status", skip_serializing_if = "Option::is_none")]
+    execution_status: Option<&'a str>,
 }
 
 /// Writes the body of a `/api/v2/logs` request. Times are whole milliseconds there.
@@ -51,10 +59,18 @@ pub fn encode(logs: &[Log]) -> Vec<u8> {
 
 /// Writes one entry as it stands in a body.
 pub(crate) fn write(body: &mut Vec<u8>, log: &Log) {
+    let durable = log.durable.as_deref();
     let entry = Entry {
         message: Message {
             message: &log.message,
-            lambda: Lambda { arn: &log.arn, request_id: log.request_id.as_ref().map(RequestId::as_str) },
+            lambda: Lambda {
+                arn: &log.arn,
+                request_id: log.request_id.as_ref().map(RequestId::as_str),
+                execution_id: durable.map(|durable| &*durable.id),
+                execution_name: durable.map(|durable| &*durable.name),
+                first_invocation: durable.and_then(|durable| durable.first_invocation),
+                execution_status: durable.and_then(|durable| durable.status.as_deref()),
+            },
             timestamp: log.time.as_millis(),
             status: log.level.as_str(),
         },
@@ -97,12 +113,52 @@ fn read(entry: &Value) -> Result<Log, DecodeError> {
         arn: owned(text("/message/lambda/arn").or(text("/hostname"))),
         service: owned(text("/service")),
         tags: owned(text("/ddtags")),
+        durable: durable(entry).map(Box::new),
+    })
+}
+
+fn durable(entry: &Value) -> Option<DurableExecution> {
+    let lambda = entry.pointer("/message/lambda")?;
+    let text = |key: &str| Some(Text::Owned(lambda.get(key)?.as_str()?.to_owned()));
+    Some(DurableExecution {
+        id: text("durable_function.execution_id")?,
+        name: text("durable_function.execution_name")?,
+        first_invocation: lambda.get("durable_function.first_invocation").and_then(Value::as_bool),
+        status: text("durable_function.execution_status"),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_of_a_line_of_a_durable_execution() {
+        let log = Log {
+            message: "m".to_owned(),
+            level: LogLevel::Info,
+            time: UnixNanos::from_millis(5),
+            request_id: RequestId::new("r1"),
+            arn: "a".into(),
+            service: "s".into(),
+            tags: "t:u".into(),
+            durable: Some(Box::new(DurableExecution {
+                id: "i-1".into(),
+                name: "order-7".into(),
+                first_invocation: Some(true),
+                status: Some("PENDING".into()),
+            })),
+        };
+        let want = concat!(
+            r#"[{"message":{"message":"m","lambda":{"arn":"a","request_id":"r1","durable_function.execution_id":"i-1","#,
+            r#""durable_function.execution_name":"order-7","durable_function.first_invocation":true,"#,
+            r#""durable_function.execution_status":"PENDING"},"timestamp":5,"status":"info"},"hostname":"a","#,
+            r#""service":"s","ddtags":"t:u","ddsource":"lambda"}]"#
+        );
+        let all = [log];
+        assert_eq!(std::str::from_utf8(&encode(&all)).unwrap(), want);
+        assert_eq!(decode(want.as_bytes()).unwrap(), all);
+    }
 
     #[test]
     fn json_of_a_body() {
@@ -114,6 +170,7 @@ mod tests {
             arn: "arn:aws:lambda:eu-west-1:123456789012:function:orders".into(),
             service: "orders".into(),
             tags: "env:prod,version:7".into(),
+            durable: None,
         };
         let all = [log("a \"line\"\n", RequestId::new("r1")), log(r#"{"k":1}"#, None)];
         let want = r#"[{"message":{"message":"a \"line\"\n","lambda":{"arn":"arn:aws:lambda:eu-west-1:123456789012:function:orders","request_id":"r1"},"timestamp":1700000000123,"status":"warn"},"hostname":"arn:aws:lambda:eu-west-1:123456789012:function:orders","service":"orders","ddtags":"env:prod,version:7","ddsource":"lambda"},{"message":{"message":"{\"k\":1}","lambda":{"arn":"arn:aws:lambda:eu-west-1:123456789012:function:orders","request_id":null},"timestamp":1700000000123,"status":"warn"},"hostname":"arn:aws:lambda:eu-west-1:123456789012:function:orders","service":"orders","ddtags":"env:prod,version:7","ddsource":"lambda"}]"#;

@@ -364,6 +364,7 @@ mod tests {
             arn: Text::default(),
             service: Text::default(),
             tags: Text::default(),
+            durable: None,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use model::{
-    Attribute, Batch, Log, LogLevel, RequestId, SamplingPriority, Series, SeriesKind, Signal, Sketch,
-    SketchSeries, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId, TracerInfo,
-    TracerPayload, UnixNanos,
+    Attribute, Batch, DurableExecution, Log, LogLevel, RequestId, SamplingPriority, Series, SeriesKind,
+    Signal, Sketch, SketchSeries, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceChunk, TraceId,
+    TracerInfo, TracerPayload, UnixNanos,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -173,8 +173,14 @@ fn log() -> impl Strategy<Value = Log> {
     ];
     let message = prop_oneof![any::<String>(), ".{0,200}", "\\{\"a\":\"[a-z]\"\\}"];
     let id = option::of("[0-9a-f-]{36}").prop_map(|id| id.and_then(|id| RequestId::new(&id)));
-    (message, select(&LEVELS[..]), 0..1u64 << 43, id, (text(), text(), text())).prop_map(
-        |(message, level, ms, request_id, (arn, service, tags))| Log {
+    let durable = (text(), text(), option::of(any::<bool>()), option::of(text())).prop_map(
+        |(id, name, first_invocation, status)| {
+            Box::new(DurableExecution { id, name, first_invocation, status })
+        },
+    );
+    let texts = (text(), text(), text(), option::of(durable));
+    (message, select(&LEVELS[..]), 0..1u64 << 43, id, texts).prop_map(
+        |(message, level, ms, request_id, (arn, service, tags, durable))| Log {
             message,
             level,
             time: UnixNanos::from_millis(ms),
@@ -182,6 +188,7 @@ fn log() -> impl Strategy<Value = Log> {
             arn,
             service,
             tags,
+            durable,
         },
     )
 }

@@ -14,6 +14,8 @@
 
 use std::sync::Arc;
 
+use model::Text;
+
 use crate::io::{AgentId, CallId, ProcessId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub(crate) struct Agent {
     pub(crate) waiting: Option<CallId>,
     pub(crate) subscribed: bool,
     pub(crate) told_shutdown: bool,
+    /// What it said that went wrong, or why it could not be started.
+    pub(crate) error_type: Option<Text>,
 }
 
 impl Agent {
@@ -95,6 +99,7 @@ impl Agent {
             waiting: None,
             subscribed: false,
             told_shutdown: false,
+            error_type: None,
         }
     }
 

@@ -61,6 +61,9 @@ impl Platform {
                 function_version: Some(self.config.function_version.clone()),
                 runtime_version: None,
                 runtime_version_arn: None,
+                instance_id: self.config.instance_id.clone(),
+                instance_max_memory_mb: Some(self.config.memory_mb),
+                function_arn: self.managed_arn(),
             }),
         );
         self.stage = Stage::Init(init);
@@ -257,6 +260,7 @@ impl Platform {
             return self.refuse(call, refusal);
         };
         agent.state = state;
+        agent.error_type = Some(error_type.to_owned().into());
         let kind = if init { "Extension.InitError" } else { "Extension.ExitError" };
         let message = error_type.to_owned();
         self.fatal.get_or_insert(Fatal { error_type: kind.into(), message, body: None });
@@ -295,5 +299,6 @@ fn extension_record(agent: &Agent) -> Record {
         name: agent.name.to_string().into(),
         state: agent.state.name().into(),
         events: agent.events().map(Text::Borrowed).collect(),
+        error_type: agent.error_type.clone(),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use model::keys::measured;
 use model::{InvocationReport, Millis, PlatformSpan, Record, RuntimeDone, Start, Status, Text, UnixNanos};
 
 use crate::agent::AgentState;
@@ -102,8 +103,15 @@ impl Platform {
                 request_id: invocation.request_id.clone(),
                 version: Some(self.config.function_version.clone()),
                 trace_header: invocation.trace_header.clone(),
+                function_arn: self.managed_arn(),
+                tenant_id: invocation.tenant_id.clone(),
             }),
         );
+    }
+
+    /// Records name the function where several share a machine.
+    pub(crate) fn managed_arn(&self) -> Option<Text> {
+        self.config.function_arn.clone().filter(|_| self.config.mode.is_managed())
     }
 
     pub(crate) fn runtime_next(&mut self, now: UnixNanos, call: CallId) {
@@ -312,7 +320,7 @@ impl Platform {
         // https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
         let billed = duration.get() + init_duration.unwrap_or_default().get();
         let overhead = live.runtime_done.filter(|_| self.agents.iter().any(|a| a.wants_invoke));
-        let overhead = overhead.map(|start| span("extensionOverhead", start, now));
+        let overhead = overhead.map(|start| span(measured::EXTENSION_OVERHEAD, start, now));
         InvocationReport {
             request_id: live.invocation.request_id.clone(),
             status: Some(status),
@@ -324,6 +332,8 @@ impl Platform {
             init_duration,
             restore_duration: self.restore_duration.take(),
             spans: overhead.into_iter().collect(),
+            trace_header: live.invocation.trace_header.clone(),
+            tenant_id: live.invocation.tenant_id.clone(),
         }
     }
 }
@@ -332,9 +342,9 @@ fn runtime_done(now: UnixNanos, live: &Live, status: Status, error_type: Option<
     let released = live.released.unwrap_or(live.began);
     let spans = live.response.map(|r| {
         vec![
-            span("responseLatency", released, r.began),
-            span("responseDuration", r.began, r.ended),
-            span("runtimeOverhead", r.ended, now),
+            span(measured::RESPONSE_LATENCY, released, r.began),
+            span(measured::RESPONSE_DURATION, r.began, r.ended),
+            span(measured::RUNTIME_OVERHEAD, r.ended, now),
         ]
     });
     Record::RuntimeDone(RuntimeDone {
@@ -344,6 +354,8 @@ fn runtime_done(now: UnixNanos, live: &Live, status: Status, error_type: Option<
         duration: Some(now.since(released).into()),
         produced_bytes: live.response.map(|r| r.bytes),
         spans: spans.unwrap_or_default(),
+        trace_header: live.invocation.trace_header.clone(),
+        tenant_id: live.invocation.tenant_id.clone(),
     })
 }
 

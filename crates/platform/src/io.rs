@@ -144,6 +144,8 @@ pub struct Invocation {
     pub trace_header: Option<Text>,
     /// JSON text.
     pub client_context: Option<Text>,
+    /// JSON text: who calls, by a mobile SDK.
+    pub cognito_identity: Option<Text>,
     /// `X-Amz-Tenant-Id`.
     pub tenant_id: Option<Text>,
 }
@@ -158,6 +160,7 @@ impl Invocation {
             payload: payload.into(),
             trace_header: None,
             client_context: None,
+            cognito_identity: None,
             tenant_id: None,
         }
     }
@@ -294,6 +297,10 @@ pub struct Config {
     /// Longest time of an initialisation outside an invocation: see [`Mode::init_limit`].
     pub init_limit: Duration,
     pub memory_mb: u64,
+    /// Of the function; told in records of managed instances.
+    pub function_arn: Option<Text>,
+    /// Names the environment, as the log stream does.
+    pub instance_id: Option<Text>,
 }
 
 impl Config {
@@ -307,6 +314,8 @@ impl Config {
             timeout: Duration::from_secs(3),
             init_limit: Duration::from_secs(10),
             memory_mb: 128,
+            function_arn: None,
+            instance_id: None,
         }
     }
 }

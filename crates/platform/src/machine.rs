@@ -346,9 +346,7 @@ impl Platform {
                     ExitStatus::Code(0) => "Runtime exited without providing a reason".to_owned(),
                     failed => format!("Runtime exited with error: {failed}"),
                 };
-                let out_of_memory = std::mem::take(&mut self.out_of_memory);
-                let kind = if out_of_memory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
-                self.process_gone(now, kind, message);
+                self.process_gone(now, "Runtime.ExitError", message);
             }
             Program::Extension(_) => {
                 let message = match status {
@@ -370,6 +368,10 @@ impl Platform {
         if runs && !self.out_of_memory {
             self.out_of_memory = true;
             self.memory_used_mb = self.config.memory_mb;
+            // Whichever process ends first for it, this is why.
+            let message = format!("Runtime exited with error: {}", ExitStatus::Signal(9));
+            let error_type = "Runtime.OutOfMemory".into();
+            self.fatal.get_or_insert(Fatal { error_type, message, body: None });
             self.effect(Effect::Kill(process));
         }
     }

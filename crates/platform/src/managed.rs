@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use model::keys::measured;
 use model::{InvocationReport, PlatformSpan, Record, RequestId, Status, Text, UnixNanos};
 
 use crate::invocation::{Outcome, Response, span};
@@ -85,9 +86,12 @@ impl Platform {
         self.advance_init(now);
     }
 
-    /// Calls for an event that wait for one.
+    /// Calls for an event that wait for one, and would get it: none before all is initialised.
     pub fn idle_workers(&self) -> usize {
-        self.workers.len()
+        match self.stage {
+            Stage::Serving(_) => self.workers.len(),
+            _ => 0,
+        }
     }
 
     /// The runtime's word on one of the invocations.
@@ -178,8 +182,8 @@ impl Platform {
     ) {
         let spans: Vec<PlatformSpan> = response.map_or_else(Vec::new, |response| {
             vec![
-                span("responseLatency", one.began, response.began),
-                span("responseDuration", response.began, response.ended),
+                span(measured::RESPONSE_LATENCY, one.began, response.began),
+                span(measured::RESPONSE_DURATION, response.began, response.ended),
             ]
         });
         let report = InvocationReport {
@@ -193,6 +197,8 @@ impl Platform {
             init_duration: None,
             restore_duration: None,
             spans,
+            trace_header: one.invocation.trace_header.clone(),
+            tenant_id: one.invocation.tenant_id.clone(),
         };
         self.record(now, Record::Report(report));
     }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use model::{Record, Status, UnixNanos};
+use model::{Record, RestoreStart, Status, UnixNanos};
 
 use crate::invocation::Live;
 use crate::io::{Answer, CallId, ErrorReport, Invocation, Reply};
@@ -31,7 +31,7 @@ impl Platform {
     pub(crate) fn begin_restore(&mut self, now: UnixNanos, invocation: Invocation) {
         self.thaw();
         self.snapshot = false;
-        self.record(now, Record::RestoreStart);
+        self.record_restore_start(now);
         self.timers.insert(Timer::Restore, now + LIMIT);
         self.stage = Stage::Restore(Box::new(Restore { began: now, invocation }));
         if let Some(runtime) = self.runtime.as_mut().filter(|r| r.state == RuntimeState::RestoreReady) {
@@ -41,6 +41,18 @@ impl Platform {
             }
         }
         self.advance_restore(now);
+    }
+
+    fn record_restore_start(&mut self, now: UnixNanos) {
+        let start = RestoreStart {
+            function_name: Some(self.config.function_name.clone()),
+            function_version: Some(self.config.function_version.clone()),
+            runtime_version: None,
+            runtime_version_arn: None,
+            instance_id: self.config.instance_id.clone(),
+            instance_max_memory_mb: Some(self.config.memory_mb),
+        };
+        self.record(now, Record::RestoreStart(start));
     }
 
     /// Begins the invocation when the runtime has asked for its event.
@@ -53,16 +65,20 @@ impl Platform {
         let duration = now.since(restore.began).into();
         self.restore_duration = Some(duration);
         self.record(now, Record::RestoreRuntimeDone { status: Status::Success, error_type: None });
-        self.record(now, Record::RestoreReport { status: Status::Success, duration: Some(duration) });
+        self.record(
+            now,
+            Record::RestoreReport { status: Status::Success, duration: Some(duration), error_type: None },
+        );
         self.begin_invocation(now, restore.invocation);
     }
 
     pub(crate) fn fail_restore(&mut self, now: UnixNanos, restore: Restore, cause: &Cause) {
         self.timers.remove(&Timer::Restore);
         let (status, error_type) = (cause.status(), cause.error_type());
-        self.record(now, Record::RestoreRuntimeDone { status: status.clone(), error_type });
+        let done = Record::RestoreRuntimeDone { status: status.clone(), error_type: error_type.clone() };
+        self.record(now, done);
         let duration = Some(now.since(restore.began).into());
-        self.record(now, Record::RestoreReport { status, duration });
+        self.record(now, Record::RestoreReport { status, duration, error_type });
         let mut live = Live::new(now, restore.invocation, now + self.config.timeout);
         if *cause == Cause::Timeout {
             let message = format!("The runtime did not restore within {} seconds.", LIMIT.as_secs());

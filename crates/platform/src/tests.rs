@@ -192,12 +192,13 @@ fn show_record(record: &Record) -> String {
             r.duration.get(),
             error(&r.error_type)
         ),
-        Record::RestoreStart => "restoreStart".to_owned(),
+        Record::RestoreStart(_) => "restoreStart".to_owned(),
         Record::RestoreRuntimeDone { status, error_type } => {
             format!("restoreRuntimeDone {}{}", status.as_str(), error(error_type))
         }
-        Record::RestoreReport { status, duration } => {
-            format!("restoreReport {} {}ms", status.as_str(), duration.unwrap().get())
+        Record::RestoreReport { status, duration, error_type } => {
+            let (ms, error) = (duration.unwrap().get(), error(error_type));
+            format!("restoreReport {} {ms}ms{error}", status.as_str())
         }
         Record::Start(r) => format!("start {}", r.request_id),
         Record::RuntimeDone(r) => {
@@ -219,7 +220,9 @@ fn show_record(record: &Record) -> String {
                 error(&r.error_type)
             )
         }
-        Record::Extension { name, state, events } => format!("extension {name} {state} {events:?}"),
+        Record::Extension { name, state, events, error_type } => {
+            format!("extension {name} {state} {events:?}{}", error(error_type))
+        }
         Record::TelemetrySubscription { name, types, .. } => {
             format!("telemetrySubscription {name} {types:?}")
         }

@@ -158,8 +158,15 @@ fn work() {
             }
             Err(kind) => {
                 let body = json!({ "errorType": kind, "errorMessage": "asked for" }).to_string();
-                let headers = [("lambda-runtime-function-error-type", kind.as_str())];
-                call(&api, "POST", &format!("{path}/error"), &headers, body.as_bytes());
+                let cause = field(&event, "cause");
+                let headers = [
+                    ("lambda-runtime-function-error-type", kind.as_str()),
+                    ("lambda-runtime-function-xray-error-cause", cause),
+                ];
+                let answer = call(&api, "POST", &format!("{path}/error"), &headers, body.as_bytes());
+                if answer.status != 202 {
+                    say(&format!("error {} {}", answer.status, answer.body.trim()));
+                }
             }
         }
     }
@@ -236,6 +243,11 @@ fn act(event: &Value, next: &Answer) -> Result<String, String> {
                 std::thread::park();
             }
             Ok("null".to_owned())
+        }
+        // So much, and nothing of it any more when it is answered.
+        "burst" => {
+            let bytes = vec![1_u8; number(event, "mb") as usize * 1024 * 1024];
+            Ok(json!(std::hint::black_box(&bytes).first()).to_string())
         }
         "turns" => Ok(TURNS.load(Ordering::Relaxed).to_string()),
         "get" => Ok(get(&text("url"), &text("authorization"))),
@@ -337,6 +349,11 @@ fn extension() {
     if has("env") {
         let names: Vec<String> = env::vars().map(|(name, _)| name).collect();
         say(&format!("env {}", names.join(" ")));
+    }
+    if has("gated") {
+        while !env::var_os("PROBE_GATE").is_some_and(|gate| std::path::Path::new(&gate).exists()) {
+            std::thread::yield_now();
+        }
     }
     attend(&api, &id, &name, has);
 }

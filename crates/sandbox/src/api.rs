@@ -2,6 +2,7 @@
 //! facts and writes replies; decides nothing.
 
 mod extension;
+mod pace;
 mod runtime;
 
 use std::sync::Arc;
@@ -16,11 +17,14 @@ use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, StatusCode};
 use platform::{CallId, Input, Mode, Refusal, Reply};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
 use crate::driver::Message;
 use crate::environment::CREDENTIALS;
 use crate::telemetry::Subscription;
+use pace::Pace;
+pub use pace::StreamLimit;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -41,6 +45,7 @@ pub(crate) struct About {
     pub(crate) function_version: String,
     pub(crate) handler: String,
     pub(crate) account: String,
+    pub(crate) stream_limit: Option<StreamLimit>,
 }
 
 impl Api {
@@ -122,22 +127,28 @@ pub(crate) async fn read(body: Body, limit: usize) -> Read {
 /// Where a body goes.
 pub(crate) enum Target {
     Buffer(BytesMut),
-    Caller(mpsc::Sender<Bytes>),
+    Caller(mpsc::Sender<Bytes>, Option<Pace>),
 }
 
 impl Target {
     async fn take(&mut self, part: Bytes) {
         match self {
             Self::Buffer(held) => held.extend_from_slice(&part),
-            // A caller that went away does not stop the function.
-            Self::Caller(sink) => drop(sink.send(part).await),
+            Self::Caller(sink, pace) => {
+                let arrival = pace.as_mut().and_then(|pace| pace.arrival(Instant::now(), part.len()));
+                if let Some(arrival) = arrival {
+                    sleep_until(arrival).await;
+                }
+                // A caller that went away does not stop the function.
+                drop(sink.send(part).await);
+            }
         }
     }
 
     fn into_bytes(self) -> Bytes {
         match self {
             Self::Buffer(held) => held.freeze(),
-            Self::Caller(_) => Bytes::new(),
+            Self::Caller(..) => Bytes::new(),
         }
     }
 }

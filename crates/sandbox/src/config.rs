@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use platform::Mode;
 
+use crate::api::StreamLimit;
 use crate::faults::Faults;
 
 /// One function: what to run, beside which extensions, with which settings.
@@ -64,6 +65,8 @@ pub struct FunctionConfig {
     pub on_failure: Option<Destination>,
     /// Who is told of an event that succeeded.
     pub on_success: Option<Destination>,
+    /// How fast a streamed response goes out; as fast as it comes when not given.
+    pub stream_limit: Option<StreamLimit>,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// Each sandbox has a network, `/opt`, `/var/task` and `/tmp` of its own, as in Lambda, where the ports are those
@@ -106,6 +109,7 @@ impl FunctionConfig {
             retry_delay: Duration::from_secs(60),
             on_failure: None,
             on_success: None,
+            stream_limit: None,
             faults: Faults::default(),
             private: None,
         }
@@ -139,6 +143,12 @@ impl FunctionConfig {
 
     pub fn opt(mut self, dir: impl Into<PathBuf>) -> Self {
         self.opt = Some(dir.into());
+        self
+    }
+
+    /// As [`StreamLimit::LAMBDA`], or another.
+    pub fn stream_limit(mut self, limit: StreamLimit) -> Self {
+        self.stream_limit = Some(limit);
         self
     }
 

@@ -17,6 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cgroup::Cgroup;
 use crate::environment::Variables;
 use crate::leash::Group;
 use crate::log::{self, Tail};
@@ -54,6 +55,8 @@ pub(crate) struct Driver {
     invocations: u64,
     /// Kills that were asked for, and when they are due.
     kills: Vec<(UnixNanos, Process)>,
+    /// In which the kernel limits the memory.
+    group: Option<Cgroup>,
     /// When to look at the memory next.
     look: UnixNanos,
     /// How far the clock of the processes is from ours, on purpose.
@@ -100,6 +103,7 @@ impl Driver {
             busy: false,
             invocations: 0,
             kills: Vec::new(),
+            group: None,
             look: UnixNanos::default(),
             skew: Skew::default(),
             cpu: Cpu::default(),
@@ -188,8 +192,8 @@ impl Driver {
                     self.platform.handle(now, Input::Memory { used_mb });
                 }
                 self.platform.handle(now, input);
-                // Of managed instances: room for one more.
-                if self.platform.idle_workers() > workers {
+                // Of managed instances: room for one more; for as many as have asked when all is initialised.
+                for _ in workers..self.platform.idle_workers() {
                     let _ = self.notices.sender.send(FleetInput::Ready(self.notices.environment));
                 }
             }
@@ -209,6 +213,9 @@ impl Driver {
                 let _ = reply.send(caller.and_then(|caller| caller.stream.take()));
             }
             Message::Exited { process, status } => {
+                if self.killed_for_memory(status) {
+                    self.platform.handle(now, Input::OutOfMemory);
+                }
                 self.bury(process, status);
                 self.platform.handle(now, Input::Exited { process, status });
             }
@@ -266,6 +273,7 @@ impl Driver {
                         self.site.leash.remove(running.group);
                     }
                     self.release();
+                    self.group = None;
                     self.outputs.clear();
                     self.calls.clear();
                     self.tell(What::Destroyed);
@@ -297,6 +305,7 @@ impl Driver {
             Ok((mut child, pipe, pid)) => {
                 let group = Group(pid);
                 self.site.leash.add(group);
+                self.confine(&process, pid);
                 self.outputs.add(id, process.clone(), pipe);
                 self.tell(What::Spawned { process: process.clone(), pid });
                 self.processes.insert(id, Running { group, process });
@@ -337,6 +346,10 @@ impl Driver {
 
     fn signal(&mut self, id: ProcessId, signal: Signal, what: impl FnOnce(Process) -> What) {
         let Some(Running { group, process }) = self.processes.get(&id) else { return };
+        if signal == Signal::KILL {
+            // What the kernel killed before was none of ours: from here on it is us.
+            let _ = self.group.as_mut().map(Cgroup::has_killed);
+        }
         group.signal(signal);
         let what = what(process.clone());
         self.tell(what);

@@ -158,6 +158,7 @@ fn options(request: &HeaderMap) -> Result<InvokeOptions, InvokeError> {
             _ => InvocationType::RequestResponse,
         },
         log_tail: header(request, headers::LOG_TYPE).as_deref() == Some("Tail"),
+        cognito_identity: None,
         tenant_id: header(request, headers::TENANT_ID),
     })
 }

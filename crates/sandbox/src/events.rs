@@ -66,7 +66,13 @@ pub(crate) async fn run(functions: Arc<Functions>, mut inbox: mpsc::Receiver<Eve
     loop {
         tokio::select! {
             event = inbox.recv(), if open.len() < MAX_EVENTS => match event {
-                Some(event) => drop(open.spawn(see_through(functions.clone(), event))),
+                Some(event) => {
+                    let functions = functions.clone();
+                    open.spawn(async move {
+                        see_through(&functions, event).await;
+                        functions.event_is_over();
+                    });
+                }
                 None => return,
             },
             Some(_) = open.join_next() => {}
@@ -75,7 +81,7 @@ pub(crate) async fn run(functions: Arc<Functions>, mut inbox: mpsc::Receiver<Eve
 }
 
 /// Runs an event until it succeeds or was tried often enough.
-async fn see_through(functions: Arc<Functions>, event: Event) {
+async fn see_through(functions: &Functions, event: Event) {
     let Some(function) = functions.find(&event.function) else { return };
     let config = &function.config;
     let mut attempts = 0;
@@ -93,7 +99,7 @@ async fn see_through(functions: Arc<Functions>, event: Event) {
     let destination = if failed { &config.on_failure } else { &config.on_success };
     let Some(destination) = destination else { return };
     let condition = if failed { "RetriesExhausted" } else { "Success" };
-    let record = record(&functions, &event.invocation, &config.version, &outcome, condition, attempts);
+    let record = record(functions, &event.invocation, &config.version, &outcome, condition, attempts);
     let (function, request_id) = (event.function, event.invocation.request_id);
     let record = EventRecord { function, request_id, condition, attempts, record };
     match destination {

@@ -10,7 +10,7 @@ use model::{RequestId, Text};
 use platform::{Answer, Invocation, Rejection};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::{FunctionConfig, LambdaConfig};
@@ -21,7 +21,7 @@ use crate::invoke::{
     InvocationType, InvokeError, InvokeOptions, InvokeResult, MAX_ASYNC_EVENT_BYTES, MAX_EVENT_BYTES,
 };
 use crate::pool::Ask;
-use crate::recorded::{Recorded, RecordedInvocation};
+use crate::recorded::{MAX_ANSWER_BYTES, Recorded, RecordedAnswer, RecordedInvocation};
 
 #[derive(Debug)]
 pub(crate) struct Functions {
@@ -29,6 +29,8 @@ pub(crate) struct Functions {
     config: LambdaConfig,
     by_name: BTreeMap<String, Function>,
     events: mpsc::Sender<Event>,
+    /// Events that wait, run, or will be tried again.
+    pub(crate) open_events: watch::Sender<usize>,
     pub(crate) records: Records,
     pub(crate) recorded: Recorded,
 }
@@ -57,7 +59,15 @@ impl Functions {
         by_name: BTreeMap<String, Function>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { clock, config, by_name, events, records: Records::default(), recorded: Recorded::default() }
+        Self {
+            clock,
+            config,
+            by_name,
+            events,
+            open_events: watch::Sender::new(0),
+            records: Records::default(),
+            recorded: Recorded::default(),
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Function> {
@@ -101,6 +111,7 @@ impl Functions {
             payload: Arc::from(&*payload),
             trace_header: Some(trace_header.clone().into()),
             client_context: client_context.clone().filter(|_| waits),
+            cognito_identity: options.cognito_identity.map(Text::Owned),
             tenant_id: options.tenant_id.map(Text::Owned),
         };
         self.recorded.push(RecordedInvocation {
@@ -112,6 +123,7 @@ impl Functions {
             client_context: client_context.as_ref().map(ToString::to_string),
             trace_header: trace_header.clone(),
             tenant_id: invocation.tenant_id.as_ref().map(ToString::to_string),
+            answer: None,
         });
         let result = InvokeResult {
             request_id: invocation.request_id.clone(),
@@ -149,14 +161,47 @@ impl Functions {
 
     fn queue(&self, name: &str, invocation: Invocation) -> Result<(), InvokeError> {
         let event = Event { function: name.to_owned(), invocation };
-        self.events.try_send(event).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => InvokeError::Throttled,
-            mpsc::error::TrySendError::Closed(_) => InvokeError::ShuttingDown,
+        self.open_events.send_modify(|open| *open += 1);
+        self.events.try_send(event).map_err(|e| {
+            self.event_is_over();
+            match e {
+                mpsc::error::TrySendError::Full(_) => InvokeError::Throttled,
+                mpsc::error::TrySendError::Closed(_) => InvokeError::ShuttingDown,
+            }
         })
+    }
+
+    pub(crate) fn event_is_over(&self) {
+        self.open_events.send_modify(|open| *open = open.saturating_sub(1));
     }
 
     /// Has a function run and waits for what it answers.
     pub(crate) async fn run(
+        &self,
+        function: &Function,
+        invocation: Invocation,
+        log_tail: bool,
+        stream: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Outcome, InvokeError> {
+        let request_id = invocation.request_id.clone();
+        let (outcome, streamed) = match stream {
+            None => (self.ask(function, invocation, log_tail, None).await?, None),
+            Some(caller) => {
+                let (parts, incoming) = mpsc::channel(1);
+                let ask = self.ask(function, invocation, log_tail, Some(parts));
+                let (outcome, streamed) = tokio::join!(ask, pass_on(incoming, caller));
+                (outcome?, Some(streamed).filter(|(_, bytes)| *bytes > 0))
+            }
+        };
+        let is_streamed = streamed.is_some();
+        let (payload, bytes) = streamed.unwrap_or_else(|| (outcome.payload.clone(), outcome.payload.len()));
+        let function_error = outcome.error.map(ToOwned::to_owned);
+        let answer = RecordedAnswer { payload, bytes, streamed: is_streamed, function_error };
+        self.recorded.answered(&request_id, answer);
+        Ok(outcome)
+    }
+
+    async fn ask(
         &self,
         function: &Function,
         invocation: Invocation,
@@ -188,6 +233,21 @@ impl Functions {
         let arn = self.config.arn(name);
         qualifier.map_or_else(|| arn.clone(), |q| format!("{arn}:{q}"))
     }
+}
+
+/// Passes the parts of a response on to its caller, and gives their beginning and how many bytes there were. Ends when
+/// there are no more, or when the caller is gone.
+async fn pass_on(mut parts: mpsc::Receiver<Bytes>, caller: mpsc::Sender<Bytes>) -> (Bytes, usize) {
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    while let Some(part) = parts.recv().await {
+        bytes += part.len();
+        let room = MAX_ANSWER_BYTES - kept.len();
+        kept.extend_from_slice(part.get(..room).unwrap_or(&part));
+        if caller.send(part).await.is_err() {
+            break;
+        }
+    }
+    (kept.into(), bytes)
 }
 
 /// A function as callers name it.

@@ -37,6 +37,16 @@ pub(crate) struct Plan {
     pub(crate) extensions: Vec<(String, PathBuf)>,
 }
 
+impl Plan {
+    /// Where a path of this machine is seen inside, if in a folder of the function.
+    pub(crate) fn inside(&self, path: &Path) -> Option<PathBuf> {
+        let folders = [(Some(&self.task), "/var/task"), (self.opt.as_ref(), "/opt")];
+        folders
+            .into_iter()
+            .find_map(|(outside, inside)| Some(Path::new(inside).join(path.strip_prefix(outside?).ok()?)))
+    }
+}
+
 /// What is asked for afterwards, as three bytes: the letter, and a port.
 pub(crate) const LISTENER: u8 = b'L';
 pub(crate) const SOCKET: u8 = b'S';

@@ -36,6 +36,9 @@ pub struct InvokeOptions {
     pub invocation_type: InvocationType,
     /// `X-Amz-Log-Type: Tail`: the answer comes with the end of the log, so not before the invocation is over.
     pub log_tail: bool,
+    /// JSON text, `{"cognitoIdentityId":…,"cognitoIdentityPoolId":…}`: no caller of the Invoke API can pass it, a mobile SDK
+    /// does.
+    pub cognito_identity: Option<String>,
     /// `X-Amz-Tenant-Id`.
     pub tenant_id: Option<String>,
 }

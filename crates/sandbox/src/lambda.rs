@@ -171,12 +171,23 @@ impl Lambda {
 
     /// All that happened so far, oldest first.
     pub fn timeline(&self) -> Vec<TimelineEvent> {
-        self.timeline.all()
+        self.timeline.after(0)
+    }
+
+    /// What happened after the first so many things: see [`Lambda::watch`].
+    pub fn timeline_after(&self, number: u64) -> Vec<TimelineEvent> {
+        self.timeline.after(number)
     }
 
     /// What became of events whose function keeps such records, oldest first.
     pub fn event_records(&self) -> Vec<EventRecord> {
         self.functions.records.all()
+    }
+
+    /// Waits until no event that nobody waits for is queued, runs, or will be tried again.
+    pub async fn events_are_over(&self) {
+        // The sender lives as long as we do.
+        let _ = self.functions.open_events.subscribe().wait_for(|open| *open == 0).await;
     }
 
     /// The number of things that happened so far, and a way to wait for the next.

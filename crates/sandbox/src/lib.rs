@@ -20,6 +20,7 @@
 //! ```
 
 mod api;
+mod cgroup;
 mod clock;
 mod config;
 mod driver;
@@ -44,6 +45,8 @@ mod recorded;
 mod telemetry;
 mod timeline;
 
+pub use api::StreamLimit;
+pub use cgroup::memory_limit;
 pub use config::{Destination, FunctionConfig, LambdaConfig};
 pub use events::EventRecord;
 pub use faults::{Batches, ClockJump, Faults, Kill};
@@ -54,5 +57,5 @@ pub use invoke::{
 };
 pub use lambda::{Lambda, StartError};
 pub use platform::Mode;
-pub use recorded::RecordedInvocation;
+pub use recorded::{RecordedAnswer, RecordedInvocation};
 pub use timeline::{Process, TimelineEvent, What};

@@ -117,7 +117,16 @@ mod tests {
 
     fn start(tail: &mut Tail, id: &str) {
         let request_id = RequestId::new(id).unwrap();
-        tell(tail, Record::Start(Start { request_id, version: None, trace_header: None }));
+        tell(
+            tail,
+            Record::Start(Start {
+                request_id,
+                version: None,
+                trace_header: None,
+                function_arn: None,
+                tenant_id: None,
+            }),
+        );
     }
 
     #[test]
@@ -137,6 +146,8 @@ mod tests {
             init_duration: Millis::new(5.0),
             restore_duration: None,
             spans: Vec::new(),
+            trace_header: None,
+            tenant_id: None,
         };
         tell(&mut tail, Record::Report(report));
         let expect = "START RequestId: a Version: $LATEST\nhello\nREPORT RequestId: a\tDuration: 1.23 ms\t\

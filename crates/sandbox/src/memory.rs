@@ -16,18 +16,23 @@ pub(crate) fn resident_mb(roots: impl IntoIterator<Item = u32>) -> u64 {
 }
 
 fn sum_mb(roots: impl IntoIterator<Item = u32>, field: &str) -> u64 {
-    let mut open: Vec<u32> = roots.into_iter().collect();
-    let (mut kb, mut seen) = (0, 0);
-    while let Some(pid) = open.pop() {
-        seen += 1;
-        if seen > MAX_PROCESSES {
-            break;
-        }
-        kb += kilobytes(pid, field);
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        open.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
-    }
+    let kb: u64 = tree(roots).map(|pid| kilobytes(pid, field)).sum();
     u64::div_ceil(kb, 1024)
+}
+
+/// These processes and all their descendants. Whoever is seen was there before its own are looked for.
+pub(crate) fn tree(roots: impl IntoIterator<Item = u32>) -> impl Iterator<Item = u32> {
+    let mut open: Vec<u32> = roots.into_iter().collect();
+    let mut seen = None;
+    std::iter::from_fn(move || {
+        if let Some(pid) = seen {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            open.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+        }
+        seen = open.pop();
+        seen
+    })
+    .take(MAX_PROCESSES)
 }
 
 /// One figure of a process; 0 for one that is gone.

@@ -272,6 +272,8 @@ impl Blueprint {
             timeout: function.timeout,
             init_limit: function.init_limit.unwrap_or_else(|| mode.init_limit(function.timeout)),
             memory_mb: u64::from(function.memory_mb),
+            function_arn: Some(self.lambda.arn(&function.name).into()),
+            instance_id: Some(place.log_stream.to_owned().into()),
         });
         let site = Site {
             function: function.name.as_str().into(),
@@ -302,6 +304,7 @@ impl Blueprint {
             function_version: self.function.version.clone(),
             handler: self.function.handler.clone(),
             account: self.lambda.account.clone(),
+            stream_limit: self.function.stream_limit,
         }
     }
 }

@@ -111,7 +111,7 @@ impl Private {
 
     /// Makes reachable inside what these variables name on the loopback outside.
     pub(crate) fn bridge(&self, vars: &Variables) -> io::Result<()> {
-        for port in named(vars) {
+        for port in ports(vars) {
             let listener = self.listen(port)?;
             self.0.bridges.lock().unwrap_or_else(PoisonError::into_inner).spawn(carry(listener, port));
         }
@@ -126,13 +126,13 @@ impl Private {
         let outside = |program: &&mut String| program.contains('/') && !program.starts_with("/opt/");
         if let Some(program) = command.first_mut().filter(outside) {
             // What is not there is told as such, not by the program that would enter.
-            let path = fs::canonicalize(&*program)?;
-            let seen = [(Some(&plan.task), "/var/task"), (plan.opt.as_ref(), "/opt")].into_iter().find_map(
-                |(outside, inside)| Some(Path::new(inside).join(path.strip_prefix(outside?).ok()?)),
-            );
-            let extension = plan.extensions.iter().find(|(_, extension)| *extension == path);
+            let file = fs::canonicalize(&*program)?;
+            let named = named(Path::new(&*program)).unwrap_or_else(|| file.clone());
+            let extension = plan.extensions.iter().find(|(_, extension)| *extension == file);
             let extension = extension.map(|(name, _)| Path::new("/opt/extensions").join(name));
-            *program = extension.or(seen).unwrap_or(path).to_string_lossy().into_owned();
+            let seen = || [&named, &file].into_iter().find_map(|path| plan.inside(path));
+            let program_inside = extension.or_else(seen).unwrap_or(named);
+            *program = program_inside.to_string_lossy().into_owned();
         }
         let target = format!("--target={}", self.0.group.0);
         let enter =
@@ -198,8 +198,14 @@ fn receive(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// A program under the name by which it is called: programs look at that, as the Python of a virtual environment does
+/// to find its packages.
+fn named(program: &Path) -> Option<PathBuf> {
+    Some(fs::canonicalize(program.parent()?).ok()?.join(program.file_name()?))
+}
+
 /// Ports of this machine's loopback that are named as URLs.
-fn named(vars: &Variables) -> BTreeSet<u16> {
+fn ports(vars: &Variables) -> BTreeSet<u16> {
     let urls = ["http://127.0.0.1:", "http://localhost:"];
     let port = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
     let behind = vars.iter().flat_map(|(_, value)| urls.iter().flat_map(|url| value.split(url).skip(1)));
@@ -227,7 +233,7 @@ async fn carry(listener: TcpListener, port: u16) {
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::ports;
 
     #[test]
     fn what_is_named_outside_is_reached_inside() {
@@ -238,6 +244,6 @@ mod tests {
             ("NONE", "http://127.0.0.1:/ http://example.com:83"),
         ];
         let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        assert_eq!(named(&vars).into_iter().collect::<Vec<_>>(), [81, 82, 4000]);
+        assert_eq!(ports(&vars).into_iter().collect::<Vec<_>>(), [81, 82, 4000]);
     }
 }

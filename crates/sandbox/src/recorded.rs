@@ -1,4 +1,4 @@
-//! What callers asked for, so that it can be asked again. Bounded: the oldest go first.
+//! What callers asked for, so that it can be asked again, and what they were answered. Bounded: the oldest go first.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,8 @@ use model::{RequestId, UnixNanos};
 
 const MAX_INVOCATIONS: usize = 1000;
 const MAX_BYTES: usize = 64 << 20;
+/// Bytes kept of one answer.
+pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// One invocation as its caller made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,19 @@ pub struct RecordedInvocation {
     pub client_context: Option<String>,
     pub trace_header: String,
     pub tenant_id: Option<String>,
+    /// The last answer of the function, or Lambda's own; `None` while it runs. Not of an invocation that was refused.
+    pub answer: Option<RecordedAnswer>,
+}
+
+/// What a function answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedAnswer {
+    /// Its beginning, if it is longer than 1 MiB. What was streamed stands in one piece.
+    pub payload: Bytes,
+    /// Of all of it.
+    pub bytes: usize,
+    pub streamed: bool,
+    pub function_error: Option<String>,
 }
 
 /// The lock is held for one push or one copy.
@@ -35,6 +50,15 @@ struct Held {
     count: u64,
 }
 
+impl Held {
+    fn shrink(&mut self) {
+        while self.invocations.len() > MAX_INVOCATIONS || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.invocations.pop_front() else { return };
+            self.bytes -= oldest.payload.len() + oldest.answer.map_or(0, |answer| answer.payload.len());
+        }
+    }
+}
+
 impl Recorded {
     pub(crate) fn push(&self, mut invocation: RecordedInvocation) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,10 +66,21 @@ impl Recorded {
         invocation.number = held.count;
         held.bytes += invocation.payload.len();
         held.invocations.push_back(invocation);
-        while held.invocations.len() > MAX_INVOCATIONS || held.bytes > MAX_BYTES {
-            let Some(oldest) = held.invocations.pop_front() else { return };
-            held.bytes -= oldest.payload.len();
-        }
+        held.shrink();
+    }
+
+    /// What became of an invocation, if that is still held. An attempt that follows another takes its place.
+    pub(crate) fn answered(&self, request_id: &RequestId, mut answer: RecordedAnswer) {
+        answer.payload.truncate(MAX_ANSWER_BYTES);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = &mut *held;
+        let Some(invocation) = held.invocations.iter_mut().rfind(|one| one.request_id == *request_id) else {
+            return;
+        };
+        held.bytes += answer.payload.len();
+        let before = invocation.answer.replace(answer);
+        held.bytes -= before.map_or(0, |before| before.payload.len());
+        held.shrink();
     }
 
     /// Those with a higher number, oldest first.
@@ -57,7 +92,7 @@ impl Recorded {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_BYTES, Recorded, RecordedInvocation};
+    use super::{MAX_ANSWER_BYTES, MAX_BYTES, Recorded, RecordedAnswer, RecordedInvocation};
     use bytes::Bytes;
     use model::{RequestId, UnixNanos};
 
@@ -74,9 +109,22 @@ mod tests {
                 client_context: None,
                 trace_header: String::new(),
                 tenant_id: None,
+                answer: None,
             });
         }
         let numbers = |after| recorded.after(after).iter().map(|i| i.number).collect::<Vec<_>>();
         assert_eq!((numbers(0), numbers(3)), (vec![2, 3, 4], vec![4]));
+        // The beginning of a long answer, the last of several attempts; and it counts as an event does.
+        let answer = |id: &str, bytes: usize| {
+            let payload = Bytes::from(vec![0; bytes]);
+            let answer = RecordedAnswer { payload, bytes, streamed: false, function_error: None };
+            recorded.answered(&RequestId::new(id).unwrap(), answer);
+        };
+        for (id, bytes) in [("3", 5), ("3", MAX_BYTES), ("0", 7)] {
+            answer(id, bytes);
+        }
+        let last = recorded.after(3).remove(0).answer.unwrap();
+        assert_eq!((last.payload.len(), last.bytes), (MAX_ANSWER_BYTES, MAX_BYTES));
+        assert_eq!(numbers(0), vec![3, 4]);
     }
 }

@@ -76,31 +76,71 @@ impl Process {
 /// The shared, append-only journal. The lock is held for one push or one copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
-    events: Arc<Mutex<VecDeque<TimelineEvent>>>,
+    held: Arc<Mutex<Held>>,
     count: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    events: VecDeque<TimelineEvent>,
+    /// How many have gone.
+    gone: u64,
 }
 
 impl Timeline {
     pub(crate) fn new() -> Self {
-        Self { events: Arc::default(), count: watch::Sender::new(0) }
+        Self { held: Arc::default(), count: watch::Sender::new(0) }
     }
 
     pub(crate) fn push(&self, event: TimelineEvent) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() == MAX_EVENTS {
-            events.pop_front();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.events.len() == MAX_EVENTS {
+            held.events.pop_front();
+            held.gone += 1;
         }
-        events.push_back(event);
-        drop(events);
+        held.events.push_back(event);
+        drop(held);
         self.count.send_modify(|n| *n += 1);
     }
 
-    pub(crate) fn all(&self) -> Vec<TimelineEvent> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// Those after so many, oldest first.
+    pub(crate) fn after(&self, number: u64) -> Vec<TimelineEvent> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = usize::try_from(number.saturating_sub(held.gone)).unwrap_or(usize::MAX);
+        held.events.iter().skip(known).cloned().collect()
     }
 
     /// Tells how many events there ever were, whenever that changes.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::UnixNanos;
+
+    use super::{MAX_EVENTS, Timeline, TimelineEvent, What};
+
+    #[test]
+    fn what_is_known_is_not_copied_again() {
+        let timeline = Timeline::new();
+        let push = |n: u64| {
+            let at = UnixNanos::from_millis(n);
+            timeline.push(TimelineEvent {
+                at,
+                function: "f".into(),
+                sandbox: "s".into(),
+                what: What::Frozen,
+            });
+        };
+        let after =
+            |n: u64| -> Vec<u64> { timeline.after(n).iter().map(|event| event.at.as_millis()).collect() };
+        (0..3).for_each(push);
+        assert_eq!((after(0), after(2), after(3), after(9)), (vec![0, 1, 2], vec![2], vec![], vec![]));
+        let all = MAX_EVENTS as u64 + 10;
+        (3..all).for_each(push);
+        assert_eq!((after(all - 2), after(5).len()), (vec![all - 2, all - 1], MAX_EVENTS));
+        assert_eq!(*timeline.watch().borrow(), all);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use engine::{Effect, Engine, Outcome, SendId, Settings};
-use model::{Batch, UnixNanos};
+use engine::{Effect, Engine, Outcome, Receivers, SendId, Settings};
+use model::{Batch, Signal, UnixNanos};
 use platform::{AgentId, ExitStatus, Input as Fact, ProcessId, Reply};
 
 use crate::ledger::Ledger;
@@ -15,11 +15,17 @@ use crate::plan::{Intake, Telemetry};
 /// takes here.
 const SLACK: Duration = Duration::from_millis(700);
 
+/// After so long without an answer a connection is taken to be dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the intake makes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     Yes,
+    /// It swallows it.
     Nothing,
+    /// Its turn does not come before the deadline.
+    NotBegun,
     Later,
     Never,
     /// Some parts of it were taken.
@@ -46,21 +52,17 @@ impl World {
                 self.call(process, |call| Fact::Subscribe { call, agent, types });
             }
             Reply::Subscribed => {
-                let settings = Settings {
-                    function_name: "orders".into(),
-                    function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:orders".into(),
-                    flush_strategy: self.plan.strategy,
-                    flush_timeout: self.plan.flush_timeout,
-                    seed: process.0,
-                    managed_instances: self.plan.is_managed(),
-                    ..Settings::default()
-                };
-                extension.engine = Some(Engine::new(settings, self.now));
                 self.subscribed = true;
                 if !self.records.is_empty() {
                     self.after(25_000, Event::Deliver);
                 }
-                self.pump();
+                self.begin();
+            }
+            // An environment that is given up while it starts takes no subscription any more. The extension lives on.
+            Reply::Refused(refusal)
+                if extension.engine.is_none() && refusal.error_type == "Telemetry.SubscriptionClosed" =>
+            {
+                self.begin();
             }
             Reply::Invoke(delivery) => {
                 extension.asks = false;
@@ -75,6 +77,22 @@ impl World {
                 self.broken.push(format!("the extension's call got {reply:?}"));
             }
         }
+    }
+
+    fn begin(&mut self) {
+        let Some(extension) = &mut self.extension else { return };
+        let settings = Settings {
+            function_name: "orders".into(),
+            function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:orders".into(),
+            flush_strategy: self.plan.strategy,
+            flush_timeout: self.plan.flush_timeout,
+            seed: extension.process.0,
+            managed_instances: self.plan.is_managed(),
+            copied: Signal::ALL.into_iter().filter(|_| self.plan.is_copied).collect(),
+            ..Settings::default()
+        };
+        extension.engine = Some(Engine::new(settings, self.now));
+        self.pump();
     }
 
     pub(crate) fn engine(&mut self, input: engine::Input) {
@@ -108,7 +126,7 @@ impl World {
             let process = extension.process;
             match effect {
                 Effect::Next => self.ask_next(process),
-                Effect::Send { id, batch, deadline } => self.send(process, id, batch, deadline),
+                Effect::Send { id, batch, deadline, to } => self.send(process, (id, batch, deadline), to),
                 Effect::Exit => return self.leave(process),
             }
         }
@@ -142,27 +160,45 @@ impl World {
         self.call(process, |call| Fact::AgentNext { call, agent });
     }
 
-    fn send(&mut self, process: ProcessId, id: SendId, batch: Batch, deadline: UnixNanos) {
+    fn send(&mut self, process: ProcessId, (id, batch, deadline): (SendId, Batch, UnixNanos), to: Receivers) {
         let takes = Duration::from_micros(self.dice.between(300, self.plan.latency * 1000));
+        if to != Receivers::Main
+            && let Some(extension) = &mut self.extension
+        {
+            extension.ledger.copy(&batch);
+        }
+        if to == Receivers::Others {
+            self.tell(&"others", &(id, batch.signal()));
+            let sent = engine::Input::Sent { id, outcome: Outcome::accepted() };
+            return self.at(self.now + takes, Event::Of(process, Inside::Tell(Box::new(sent))));
+        }
         let fails = match self.plan.intake {
             Intake::Healthy => false,
             Intake::Flaky(chance) => self.dice.percent(chance),
             Intake::Outage => self.answered <= self.plan.invocations / 2,
         };
         let answer = match fails {
-            _ if self.now + takes > deadline => Says::Nothing,
             false => Says::Yes,
             true => match self.dice.between(0, 9) {
-                0..=3 => Says::Nothing,
+                0..=2 => Says::Nothing,
+                3 => Says::NotBegun,
                 4..=6 => Says::Later,
                 7 => Says::Never,
                 _ => Says::Half,
             },
         };
         self.tell(&"intake", &(id, batch.signal(), answer));
-        let at = if answer == Says::Nothing { deadline } else { self.now + takes };
+        let at = match answer {
+            Says::Nothing => (self.now + PATIENCE).max(deadline),
+            Says::NotBegun => deadline,
+            Says::Yes | Says::Later | Says::Never | Says::Half => self.now + takes,
+        };
+        if at >= deadline {
+            let late = engine::Input::Late { id };
+            self.at(deadline, Event::Of(process, Inside::Tell(Box::new(late))));
+        }
         let outcome = match answer {
-            Says::Nothing | Says::Later => Outcome::retry(batch),
+            Says::Nothing | Says::NotBegun | Says::Later => Outcome::retry(batch),
             Says::Never => Outcome::refused(&batch),
             Says::Yes => {
                 self.arrives(&batch);
@@ -194,7 +230,7 @@ impl World {
             self.broken.push("it left unasked".to_owned());
         } else if self.plan.is_safe() {
             let silent = self.plan.telemetry == Telemetry::Silent;
-            extension.ledger.close(silent, self.plan.is_managed());
+            extension.ledger.close(silent, self.plan.is_managed(), self.plan.is_copied);
         }
         self.after(100, Event::Exited(process, ExitStatus::Code(0)));
     }

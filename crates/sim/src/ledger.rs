@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     lines_out: BTreeMap<String, u64>,
     roots_out: BTreeMap<u64, u64>,
     counts_out: BTreeMap<String, u64>,
+    /// Spans and lines that further intakes got.
+    copies: BTreeSet<String>,
     pub(crate) broken: Vec<String>,
 }
 
@@ -73,6 +75,25 @@ impl Ledger {
         }
     }
 
+    /// A batch that further intakes get.
+    pub(crate) fn copy(&mut self, batch: &Batch) {
+        let items: Vec<String> = match batch {
+            Batch::Traces(payloads) => {
+                let chunks = payloads.iter().flat_map(|p| &p.chunks);
+                chunks.flat_map(|c| &c.spans).map(|span| span_name(span.span_id.get())).collect()
+            }
+            Batch::Logs(logs) => logs.iter().map(|log| log.message.clone()).collect(),
+            Batch::Series(_) | Batch::Sketches(_) | Batch::Stats(_) | Batch::Forwards(_) => Vec::new(),
+        };
+        // Lines that the platform makes are not numbered: those of one attempt are the same as those of another.
+        for item in items.into_iter().filter(|item| item.starts_with("span ") || item.contains(" prints ")) {
+            if self.copies.contains(&item) {
+                self.broken.push(format!("{item:?} was copied twice"));
+            }
+            self.copies.insert(item);
+        }
+    }
+
     fn span_out(&mut self, span: &Span) {
         let id = span.span_id.get();
         let times = self.spans_out.entry(id).or_default();
@@ -121,7 +142,15 @@ impl Ledger {
     }
 
     /// The process left by itself, and the intake always worked: nothing may be missing.
-    pub(crate) fn close(&mut self, silent: bool, managed: bool) {
+    pub(crate) fn close(&mut self, silent: bool, managed: bool, copied: bool) {
+        if copied {
+            let spans = self.spans_out.keys().map(|id| span_name(*id));
+            let all = spans.chain(self.lines_out.keys().cloned());
+            let missing: Vec<_> = all.filter(|item| !self.copies.contains(item)).collect();
+            if !missing.is_empty() {
+                self.broken.push(format!("further intakes did not get: {missing:?}"));
+            }
+        }
         let missing: Vec<_> = self.spans_in.iter().filter(|id| !self.spans_out.contains_key(id)).collect();
         if !missing.is_empty() {
             self.broken.push(format!("spans that never arrived: {missing:?}"));
@@ -147,4 +176,8 @@ impl Ledger {
         }
         self.broken.append(&mut wrong);
     }
+}
+
+fn span_name(id: u64) -> String {
+    format!("span {id}")
 }

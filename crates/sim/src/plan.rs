@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) intake: Intake,
     /// Longest time that the intake takes for an answer, in milliseconds.
     pub(crate) latency: u64,
+    /// Further intakes get everything too. They always work.
+    pub(crate) is_copied: bool,
     /// How many in a hundred handlers hang until the timeout, and how many end their process.
     pub(crate) hangs: u64,
     pub(crate) crashes: u64,
@@ -84,7 +86,8 @@ impl Plan {
             library: library.into_iter().nth(dice.between(0, 2) as usize).unwrap_or(Library::Own),
             telemetry,
             intake,
-            latency: [2, 50, 400].into_iter().nth(dice.between(0, 2) as usize).unwrap_or(2),
+            latency: [2, 50, 400, 6000].into_iter().nth(dice.between(0, 3) as usize).unwrap_or(2),
+            is_copied: dice.percent(25),
             hangs: if troubled { 15 } else { 0 },
             crashes: if troubled { 15 } else { 0 },
             timeout: Duration::from_millis(dice.between(1500, 6000)),

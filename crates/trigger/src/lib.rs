@@ -27,6 +27,7 @@ mod read;
 mod resource;
 mod settings;
 mod sources;
+mod streams;
 
 pub use assemble::assemble;
 pub use authorizer::encode_authorizer;
@@ -36,6 +37,7 @@ pub use pointer::{Direction, KeyValue, dynamodb_item_pointer, dynamodb_pointer, 
 pub use read::{identify, read, record_context, records, sources};
 pub use settings::{ServiceMapping, Settings};
 pub use sources::{About, Kind};
+pub use streams::{Consumed, consumed, record_consumed};
 
 /// All that one event says, owned.
 #[derive(Clone, Debug, PartialEq, Default)]

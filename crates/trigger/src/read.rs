@@ -13,11 +13,11 @@ use crate::{Function, InferredEnd, InferredSpan, Kind, Reading, Settings, json, 
 /// How many traces one invocation links to, and how many objects or items it points to.
 const MAX_LINKS: usize = 100;
 /// The most that Lambda puts into one batch.
-const MAX_RECORDS: usize = 10_000;
+pub(crate) const MAX_RECORDS: usize = 10_000;
 /// How deep messages within messages are followed: SQS, SNS, EventBridge and one more.
-const MAX_DEPTH: usize = 4;
+pub(crate) const MAX_DEPTH: usize = 4;
 /// Bytes of messages parsed per event: what does not fit is not looked into.
-const MAX_MESSAGES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_MESSAGES: usize = 4 * 1024 * 1024;
 /// What services write around a message is within this many bytes of its ends.
 const HEAD: usize = 4096;
 

@@ -4,47 +4,38 @@
 //! Only read: nothing of ours writes it. A span gives the same as in [`crate::v04`]; an index beyond the
 //! table is an empty text, fields beyond the twelfth are left out.
 
-use std::borrow::Cow;
+use model::{Chunk, Span, Tags, Text};
 
-use model::{Chunk, Tags, Text};
-
+use crate::cut::{MAX_PIECE, Marks, Out, Steps};
 use crate::msgpack::{Reader, Value};
-use crate::v04::{DecodeError, Decoded, Fields, owned, trusted};
+use crate::texts::Texts;
+use crate::v04::{DecodeError, Decoded, Fields, trusted};
 
-/// Bytes of text that all spans of one request may hold. One long text that many spans name would make a
-/// small body large.
-const MAX_TEXT: usize = 64 << 20;
+/// Bytes of text that all spans of a body may name which is read as a whole: one long text that many spans name would
+/// make a small body large.
+const MAX_TEXT: usize = 16 << 20;
 
 /// Reads the body of a `/v0.5/traces` request. Trailing bytes are ignored.
 ///
 /// Fails only when the body as a whole is no such pair, or ends too early.
 pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     let mut reader = Reader::new(body);
-    match reader.value()? {
-        Value::Array(2..) => {}
-        Value::Nil | Value::Array(0) => return Ok(Decoded::default()),
-        _ => return Err(DecodeError::NotTraces),
+    if !pair(&mut reader)? {
+        return Ok(Decoded::default());
     }
-    let Value::Array(texts) = reader.value()? else { return Err(DecodeError::NotTraces) };
-    let mut table = Table { texts: Vec::with_capacity(trusted(texts)), left: MAX_TEXT };
-    for _ in 0..texts {
-        table.texts.push(reader.maybe_text()?.unwrap_or_default());
+    let mut table = Table { left: MAX_TEXT, ..Table::default() };
+    for _ in 0..texts(&mut reader)? {
+        table.read(&mut reader)?;
     }
     let mut decoded = Decoded::default();
     for _ in 0..reader.array()? {
-        let spans = match reader.value()? {
-            Value::Array(n) => n,
-            Value::Nil => 0,
-            other => {
-                reader.skip_rest(&other)?;
-                decoded.dropped_spans += 1;
-                0
-            }
+        let Some(spans) = trace(&mut reader)? else {
+            decoded.dropped_spans += 1;
+            continue;
         };
         let mut chunk = Chunk { spans: Vec::with_capacity(trusted(spans)) };
         for _ in 0..spans {
-            let fields = table.span(&mut reader)?;
-            match fields.and_then(Fields::into_span) {
+            match table.span(&mut reader)? {
                 Some(span) => chunk.spans.push(span),
                 None => decoded.dropped_spans += 1,
             }
@@ -56,15 +47,52 @@ pub fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(decoded)
 }
 
-struct Table<'a> {
-    texts: Vec<Cow<'a, str>>,
+/// Whether there is anything.
+fn pair(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match reader.value()? {
+        Value::Array(2..) => Ok(true),
+        Value::Nil | Value::Array(0) => Ok(false),
+        _ => Err(DecodeError::NotTraces),
+    }
+}
+
+/// How many texts there are.
+fn texts(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    match reader.value()? {
+        Value::Array(texts) => Ok(texts),
+        _ => Err(DecodeError::NotTraces),
+    }
+}
+
+/// How many spans a trace has; `None` for what is no trace.
+fn trace(reader: &mut Reader<'_>) -> Result<Option<u32>, DecodeError> {
+    Ok(match reader.value()? {
+        Value::Array(spans) => Some(spans),
+        Value::Nil => Some(0),
+        other => {
+            reader.skip_rest(&other)?;
+            None
+        }
+    })
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    texts: Texts,
     /// Bytes that may still be given out.
     left: usize,
 }
 
-impl Table<'_> {
-    /// `None` for what is no array, and when there is no room for more text.
-    fn span(&mut self, reader: &mut Reader<'_>) -> Result<Option<Fields>, DecodeError> {
+impl Table {
+    /// Reads the next text of the table.
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let text = reader.maybe_text()?.unwrap_or_default();
+        self.texts.push(&text);
+        Ok(())
+    }
+
+    /// `None` for what is no array or has no ids, and when there is no room for more text.
+    fn span(&mut self, reader: &mut Reader<'_>) -> Result<Option<Span>, DecodeError> {
         let mut fields = Fields::default();
         let mut complete = true;
         let n = reader.array()?;
@@ -85,7 +113,7 @@ impl Table<'_> {
                 _ => reader.skip()?,
             }
         }
-        Ok((complete && n > 0).then_some(fields))
+        Ok(if complete && n > 0 { fields.into_span() } else { None })
     }
 
     fn meta(&mut self, reader: &mut Reader<'_>, complete: &mut bool) -> Result<Tags<Text>, DecodeError> {
@@ -113,18 +141,18 @@ impl Table<'_> {
     /// The text that the next value names. A text that stands there itself is taken too.
     fn text(&mut self, reader: &mut Reader<'_>, complete: &mut bool) -> Result<Text, DecodeError> {
         let index = reader.scalar()?;
-        let text = match index {
+        let text = match &index {
             Value::Text(text) => text,
             Value::Uint(_) | Value::Int(_) | Value::Float(_) => {
                 let at = usize::try_from(index.to_count()).unwrap_or(usize::MAX);
-                self.texts.get(at).cloned().unwrap_or_default()
+                self.texts.get(at).unwrap_or_default()
             }
-            _ => Cow::Borrowed(""),
+            _ => "",
         };
         match self.left.checked_sub(text.len()) {
             Some(left) => {
                 self.left = left;
-                Ok(owned(text))
+                Ok(text.to_owned().into())
             }
             None => {
                 *complete = false;
@@ -132,6 +160,108 @@ impl Table<'_> {
             }
         }
     }
+}
+
+/// A body that is cut while it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    table: Table,
+    stage: Stage,
+    /// What is read of the open trace.
+    open: Chunk,
+    weight: usize,
+    marks: Marks,
+}
+
+/// What comes next, and how much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Stage {
+    #[default]
+    Head,
+    TableHead,
+    Table(u32),
+    TracesHead,
+    Traces(u32),
+    /// Spans of the open trace, and traces behind it.
+    Spans(u32, u32),
+}
+
+impl Cut {
+    /// Bytes of spans that wait.
+    pub(crate) fn open(&self) -> usize {
+        self.weight
+    }
+
+    fn read_span(&mut self, reader: &mut Reader<'_>, out: &mut Out) -> Result<(), DecodeError> {
+        let allowed = out.may_name();
+        self.table.left = allowed;
+        let span = self.table.span(reader)?;
+        out.has_named(allowed - self.table.left);
+        match span {
+            Some(span) => {
+                self.weight += span.weight();
+                self.open.spans.push(span);
+            }
+            None => out.dropped += 1,
+        }
+        if self.weight > MAX_PIECE {
+            self.close(out);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, out: &mut Out) {
+        self.marks.note(&mut self.open.spans);
+        out.put(&self.open);
+        self.open.spans.clear();
+        self.weight = 0;
+    }
+}
+
+impl Steps for Cut {
+    fn step(&mut self, reader: &mut Reader<'_>, out: &mut Out) -> Result<(), DecodeError> {
+        self.stage = match self.stage {
+            Stage::Head => match pair(reader)? {
+                true => Stage::TableHead,
+                false => Stage::Traces(0),
+            },
+            Stage::TableHead => Stage::Table(texts(reader)?),
+            Stage::Table(0) => Stage::TracesHead,
+            Stage::Table(left) => {
+                self.table.read(reader)?;
+                Stage::Table(left - 1)
+            }
+            Stage::TracesHead => Stage::Traces(reader.array()?),
+            Stage::Traces(0) => Stage::Traces(0),
+            Stage::Traces(left) => match trace(reader)? {
+                Some(spans) => Stage::Spans(spans, left - 1),
+                None => {
+                    out.dropped += 1;
+                    Stage::Traces(left - 1)
+                }
+            },
+            Stage::Spans(0, left) => {
+                self.close(out);
+                self.marks = Marks::default();
+                Stage::Traces(left)
+            }
+            Stage::Spans(spans, left) => {
+                self.read_span(reader, out)?;
+                Stage::Spans(spans - 1, left)
+            }
+        };
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stage == Stage::Traces(0)
+    }
+
+    fn texts(&self) -> usize {
+        self.table.texts.weight()
+    }
+
+    fn end(&mut self, _: &mut Out) {}
 }
 
 #[cfg(test)]
@@ -246,7 +376,7 @@ mod tests {
         let body = bytes(&array([array([long.into()]), array([Any::Array(spans)])]));
         let decoded = decode(&body).unwrap();
         let kept: usize = decoded.chunks.iter().map(|chunk| chunk.spans.len()).sum();
-        assert_eq!((kept, decoded.dropped_spans), (21, 979));
+        assert_eq!((kept, decoded.dropped_spans), (5, 995));
     }
 
     proptest! {

@@ -5,129 +5,77 @@
 //! What a payload or a chunk says of all its spans is put on the first span of each chunk, where the other
 //! protocols have it and where it is looked for; what a span says itself stays.
 
-use model::{Chunk, Tags, Text, TracerInfo, keys};
+use model::{Chunk, Span, Tags, Text, TracerInfo, keys};
 use rmp::encode;
 
+pub use crate::maps::Payload;
+use crate::maps::{self, Follows, Said};
 use crate::msgpack::{Reader, Value};
-use crate::v04::{self, DecodeError, Decoded, Written, trusted};
-
-/// What a request held: spans, and what its sender says of itself.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Payload {
-    /// Only what the body says: empty where it says nothing.
-    pub tracer: TracerInfo,
-    pub decoded: Decoded,
-}
-
-/// What holds for all spans of a payload, or of a chunk.
-#[derive(Clone, Default)]
-pub(crate) struct Shared {
-    pub(crate) meta: Tags<Text>,
-    pub(crate) origin: Text,
-    pub(crate) priority: Option<f64>,
-}
+use crate::v04::{self, DecodeError, Written};
 
 /// Reads the body of a `/v0.7/traces` request. Trailing bytes are ignored.
 ///
 /// Fails only when the body as a whole is no map, or ends too early.
 pub fn decode(body: &[u8]) -> Result<Payload, DecodeError> {
-    let mut reader = Reader::new(body);
-    let pairs = match reader.value()? {
-        Value::Map(pairs) => pairs,
-        Value::Nil => 0,
-        _ => return Err(DecodeError::NotTraces),
-    };
-    let (mut payload, mut shared) = (Payload::default(), Shared::default());
-    for _ in 0..pairs {
-        let Some(key) = reader.key()? else { continue };
-        let tracer = &mut payload.tracer;
-        match &*key {
-            "container_id" => tracer.container_id = v04::text(&mut reader)?,
-            "language_name" => tracer.language = v04::text(&mut reader)?,
-            "language_version" => tracer.language_version = v04::text(&mut reader)?,
-            "tracer_version" => tracer.tracer_version = v04::text(&mut reader)?,
-            "runtime_id" => shared.set(keys::trace::RUNTIME_ID, v04::text(&mut reader)?),
-            "env" => shared.set(keys::trace::ENV, v04::text(&mut reader)?),
-            "hostname" => shared.set(keys::trace::HOSTNAME, v04::text(&mut reader)?),
-            "app_version" => shared.set(keys::trace::VERSION, v04::text(&mut reader)?),
-            "tags" => shared.meta.extend(v04::tags(&mut reader)?),
-            "chunks" => {
-                for _ in 0..reader.array()? {
-                    chunk(&mut reader, &mut payload.decoded)?;
-                }
-            }
-            _ => reader.skip()?,
-        }
-    }
-    for chunk in &mut payload.decoded.chunks {
-        shared.clone().apply(chunk);
-    }
-    Ok(payload)
+    maps::decode(Read, body)
 }
 
-fn chunk(reader: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), DecodeError> {
-    let pairs = match reader.value()? {
-        Value::Map(pairs) => pairs,
-        Value::Nil => 0,
-        other => {
-            reader.skip_rest(&other)?;
-            decoded.dropped_spans += 1;
-            0
-        }
-    };
-    let (mut chunk, mut shared) = (Chunk::default(), Shared::default());
-    for _ in 0..pairs {
-        let Some(key) = reader.key()? else { continue };
+#[derive(Debug, Default)]
+pub(crate) struct Read;
+
+impl maps::Read for Read {
+    fn payload_pair(&mut self, reader: &mut Reader<'_>, said: &mut Said) -> Result<Follows, DecodeError> {
+        let Some(key) = reader.key()? else { return Ok(Follows::Nothing) };
+        let Said { tracer, shared, .. } = said;
         match &*key {
-            "priority" => shared.priority = reader.scalar()?.to_float(),
-            "origin" => shared.origin = v04::text(reader)?,
+            "container_id" => tracer.container_id = v04::text(reader)?,
+            "language_name" => tracer.language = v04::text(reader)?,
+            "language_version" => tracer.language_version = v04::text(reader)?,
+            "tracer_version" => tracer.tracer_version = v04::text(reader)?,
+            "runtime_id" => shared.set(keys::trace::RUNTIME_ID, v04::text(reader)?),
+            "env" => shared.set(keys::trace::ENV, v04::text(reader)?),
+            "hostname" => shared.set(keys::trace::HOSTNAME, v04::text(reader)?),
+            "app_version" => shared.set(keys::trace::VERSION, v04::text(reader)?),
             "tags" => shared.meta.extend(v04::tags(reader)?),
-            "spans" => {
-                let spans = reader.array()?;
-                chunk.spans.reserve(trusted(spans));
-                for _ in 0..spans {
-                    match v04::span(reader)? {
-                        Some(span) => chunk.spans.push(span),
-                        None => decoded.dropped_spans += 1,
-                    }
-                }
-            }
+            "chunks" => return reader.array().map(Follows::Chunks),
             _ => reader.skip()?,
         }
-    }
-    shared.apply(&mut chunk);
-    if !chunk.spans.is_empty() {
-        decoded.chunks.push(chunk);
-    }
-    Ok(())
-}
-
-impl Shared {
-    pub(crate) fn set(&mut self, key: &'static str, value: Text) {
-        if !value.is_empty() {
-            self.meta.insert(key, value);
-        }
+        Ok(Follows::Nothing)
     }
 
-    /// Says it in the spans. Nothing that a span says itself is changed.
-    pub(crate) fn apply(self, chunk: &mut Chunk) {
-        // What every tracer that has it puts on each span.
-        for span in chunk.spans.iter_mut().filter(|_| !self.origin.is_empty()) {
-            if !span.meta.contains(keys::trace::ORIGIN) {
-                span.meta.insert(keys::trace::ORIGIN, self.origin.clone());
+    fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        reader.skip()
+    }
+
+    fn chunk(&mut self, reader: &mut Reader<'_>) -> Result<Option<u32>, DecodeError> {
+        Ok(match reader.value()? {
+            Value::Map(pairs) => Some(pairs),
+            Value::Nil => Some(0),
+            other => {
+                reader.skip_rest(&other)?;
+                None
             }
+        })
+    }
+
+    fn chunk_said(&self) -> Said {
+        Said::default()
+    }
+
+    fn chunk_pair(&mut self, reader: &mut Reader<'_>, said: &mut Said) -> Result<u32, DecodeError> {
+        let Some(key) = reader.key()? else { return Ok(0) };
+        match &*key {
+            "priority" => said.shared.priority = reader.scalar()?.to_float(),
+            "origin" => said.shared.origin = v04::text(reader)?,
+            "tags" => said.shared.meta.extend(v04::tags(reader)?),
+            "spans" => return reader.array(),
+            _ => reader.skip()?,
         }
-        let decided = chunk.spans.iter().any(|span| span.metrics.contains(keys::trace::SAMPLING_PRIORITY));
-        let Some(first) = chunk.spans.first_mut() else { return };
-        // -128 is how "nobody decided" is written.
-        if let Some(priority) = self.priority.filter(|priority| !decided && *priority > -128.0) {
-            first.metrics.insert(keys::trace::SAMPLING_PRIORITY, priority);
-        }
-        for (key, value) in self.meta {
-            if !first.meta.contains(&key) {
-                first.meta.insert(key, value);
-            }
-        }
+        Ok(0)
+    }
+
+    fn span(&mut self, reader: &mut Reader<'_>) -> Result<Option<Span>, DecodeError> {
+        v04::span(reader)
     }
 }
 
@@ -172,6 +120,7 @@ mod tests {
     use rmpv::Value as Any;
 
     use super::*;
+    use crate::v04::Decoded;
     use crate::v04::tests::{bytes, chunks, map, value};
 
     fn tracer() -> TracerInfo {

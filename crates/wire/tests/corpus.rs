@@ -12,7 +12,7 @@ use wire::otlp::{Signal, to_protobuf};
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 8] = [
+const TARGETS: [(&str, Check); 13] = [
     ("v04", checks::v04),
     ("v05", checks::v05),
     ("v07", checks::v07),
@@ -21,6 +21,11 @@ const TARGETS: [(&str, Check); 8] = [
     ("otlp_traces", checks::otlp_traces),
     ("otlp_metrics", checks::otlp_metrics),
     ("otlp_logs", checks::otlp_logs),
+    ("lifecycle", checks::lifecycle),
+    ("runtime_api", checks::runtime_api),
+    ("telemetry", checks::telemetry),
+    ("extensions", checks::extensions),
+    ("dogstatsd", checks::dogstatsd),
 ];
 
 fn folder(target: &str) -> PathBuf {
@@ -73,7 +78,14 @@ fn seeds() {
     );
     let v05 =
         b"\x92\x93\xa0\xa1k\xa1v\x91\x91\x9c\x01\x02\x01\x07\x08\x09\x0a\x0b\x01\x81\x01\x02\x81\x01\x03\x02";
-    let all: [(&str, Vec<u8>); 11] = [
+    let end = b"lambda-runtime-aws-request-id: r-1\nx-datadog-span-id: 9\nx-datadog-trace-id: 7\nx-datadog-tags: _dd.p.tid=66a1b2c300000000\nx-datadog-sampling-priority: 1\nx-datadog-invocation-error: true\nx-datadog-invocation-error-msg: Ym9vbQ==\nx-datadog-invocation-error-type: E\n\n{\"statusCode\":\"502\"}";
+    let stream = b"k: application/vnd.awslambda.http-integration-response\nb: eyJlcnJvck1lc3NhZ2UiOiJoYWxmIn0=\n\n{\"errorMessage\":\"m\",\"errorType\":\"E\",\"stackTrace\":[{\"path\":\"a.go\",\"line\":7,\"label\":\"f\"},\"  x\"]}\0\0";
+    let records = br#"[{"time":"2024-07-30T19:55:53.018Z","type":"platform.initStart","record":{"initializationType":"on-demand","phase":"init","runtimeVersion":"r"}},{"time":"2024-07-30T19:55:53.018Z","type":"platform.start","record":{"requestId":"r-1","version":"$LATEST","tracing":{"spanId":"s","type":"X-Amzn-Trace-Id","value":"Root=1"}}},{"time":"2024-07-30T19:55:53.018Z","type":"function","record":{"level":"INFO","message":"m"}},{"time":"2024-07-30T19:55:53.018Z","type":"extension","record":"text"},{"time":"2024-07-30T19:55:53.018Z","type":"platform.runtimeDone","record":{"requestId":"r-1","status":"timeout","errorType":"T","metrics":{"durationMs":1.5,"producedBytes":3},"spans":[{"name":"responseLatency","start":"2024-07-30T19:55:53.018Z","durationMs":2}]}},{"time":"2024-07-30T19:55:53.018Z","type":"platform.report","record":{"requestId":"r-1","status":"success","metrics":{"durationMs":1.5,"billedDurationMs":2,"memorySizeMB":128,"maxMemoryUsedMB":64,"initDurationMs":9.5,"restoreDurationMs":1}}},{"time":"2024-07-30T19:55:53.018Z","type":"platform.logsDropped","record":{"reason":"r","droppedRecords":1,"droppedBytes":2}}]"#;
+    let invoke = br#"{"eventType":"INVOKE","deadlineMs":1722369353018,"requestId":"r-1","invokedFunctionArn":"arn:aws:lambda:eu-west-1:1:function:f","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"}}"#;
+    let subscription = br#"{"schemaVersion":"2022-12-13","types":["platform","function"],"buffering":{"maxItems":1000,"maxBytes":262144,"timeoutMs":25},"destination":{"protocol":"HTTP","URI":"http://sandbox:8999/"}}"#;
+    let shutdown = br#"{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":"5","events":["INVOKE"],"configurationKeys":[],"functionName":"f","accountId":"1","errorMessage":"m","errorType":"e"}"#;
+    let datagram = b"orders:3:4|d|@0.5|#size:l,b|T1722369353|c:x|e:it\n_e{5,4}:title|text|d:1|h:h|k:k|p:low|s:s|t:error|#a:b\n_sc|check|2|d:1|h:h|#a|m:words\nnot one\nt:1|ms\nu:x|s\n";
+    let all: [(&str, Vec<u8>); 18] = [
         ("v04/seed", wire::v04::encode(&chunks())),
         ("v05/seed", v05.to_vec()),
         ("v07/seed", wire::v07::encode(&tracer, &Tags::new(), &chunks())),
@@ -85,6 +97,13 @@ fn seeds() {
         ("otlp_metrics/json", metrics.into_bytes()),
         ("otlp_logs/seed", otlp(Signal::Logs, &logs)),
         ("otlp_logs/json", logs.into_bytes()),
+        ("lifecycle/seed", end.to_vec()),
+        ("runtime_api/seed", stream.to_vec()),
+        ("telemetry/seed", records.to_vec()),
+        ("extensions/invoke", invoke.to_vec()),
+        ("extensions/shutdown", shutdown.to_vec()),
+        ("extensions/subscription", subscription.to_vec()),
+        ("dogstatsd/seed", datagram.to_vec()),
     ];
     for (name, body) in all {
         let path = folder(name);

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use crate::link;
 use crate::real::{Found, Missing};
 
-/// As Lambda names it, as Rust does, and what links it.
+/// As Lambda names it, and as Rust does.
 const TARGETS: &[(&str, &str)] =
     &[("x86_64", "x86_64-unknown-linux-musl"), ("arm64", "aarch64-unknown-linux-musl")];
 
@@ -29,7 +30,7 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
         let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
         bail!("there is no architecture {architecture:?} in Lambda; there are: {}", names.join(", "));
     };
-    let binary = compile(root, &linkable(target)?)?;
+    let binary = laid_out(root, &linkable(target)?)?;
     let bytes = fs::read(&binary).with_context(|| binary.display().to_string())?;
     if let Some(interpreter) = interpreter(&bytes)? {
         bail!("{} is not static: it asks for {interpreter}", binary.display());
@@ -48,25 +49,29 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
 
 /// The binary of the layer for this machine, for the tests that keep its budget.
 pub(crate) fn for_tests(root: &Path) -> Result<Result<Found, Missing>> {
-    let target =
-        TARGETS.iter().map(|(_, target)| *target).find(|target| target.starts_with(std::env::consts::ARCH));
-    let target = target.context("Lambda has no such architecture")?;
-    Ok(Ok(("READY_BINARY", compile(root, &linkable(target)?)?)))
+    Ok(Ok(("READY_BINARY", laid_out_here(root)?)))
 }
 
-/// How cargo is told to build a static binary.
-struct Linkable {
-    target: String,
-    flags: &'static str,
+/// The binary of the layer for this machine.
+pub(crate) fn laid_out_here(root: &Path) -> Result<PathBuf> {
+    laid_out(root, &own_target()?)
+}
+
+/// The same with the names of its functions, in a folder of its own and laid out as it comes: to be looked at.
+pub(crate) fn with_names(root: &Path, folder: &Path) -> Result<PathBuf> {
+    let target = own_target()?;
+    let mut environment = link::environment(root, &target, false)?;
+    environment.push(("CARGO_PROFILE_RELEASE_STRIP".to_owned(), "none".to_owned()));
+    compile(root, folder, &target, environment)
 }
 
 /// musl where its standard library is installed; else, for the machine's own architecture, a static glibc.
-fn linkable(musl: &str) -> Result<Linkable> {
+fn linkable(musl: &str) -> Result<String> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
     let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
     let installed = |target: &str| sysroot.join("lib/rustlib").join(target).join("lib").is_dir();
     if installed(musl) {
-        return Ok(Linkable { target: musl.to_owned(), flags: "-C target-feature=+crt-static" });
+        return Ok(musl.to_owned());
     }
     let gnu = musl.replace("musl", "gnu");
     if !installed(&gnu) || !gnu.starts_with(std::env::consts::ARCH) {
@@ -76,26 +81,28 @@ fn linkable(musl: &str) -> Result<Linkable> {
         "note: {musl} is not installed (`rustup target add {musl}`): linking glibc statically instead. Host names are then looked up \
          with this machine's C library; do not publish this layer for others"
     );
-    Ok(Linkable { target: gnu, flags: "-C target-feature=+crt-static" })
+    Ok(gnu)
 }
 
-fn compile(root: &Path, linkable: &Linkable) -> Result<PathBuf> {
+/// What a static binary for this machine is built for.
+fn own_target() -> Result<String> {
+    let target =
+        TARGETS.iter().map(|(_, target)| *target).find(|target| target.starts_with(std::env::consts::ARCH));
+    linkable(target.context("Lambda has no such architecture")?)
+}
+
+fn compile(root: &Path, folder: &Path, target: &str, environment: Vec<(String, String)>) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).env("RUSTFLAGS", linkable.flags);
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "extension",
-        "--bin",
-        BINARY,
-        "--target",
-        &linkable.target,
-    ]);
+    cargo.current_dir(root).envs(environment).arg("build").arg("--target-dir").arg(folder);
+    cargo.args(["--release", "--package", "extension", "--bin", BINARY, "--target", target]);
     if !cargo.status().context("cargo could not be started")?.success() {
-        bail!("the extension does not build for {}", linkable.target);
+        bail!("the extension does not build for {target}");
     }
-    Ok(root.join("target").join(&linkable.target).join("release").join(BINARY))
+    Ok(folder.join(target).join("release").join(BINARY))
+}
+
+fn laid_out(root: &Path, target: &str) -> Result<PathBuf> {
+    compile(root, &root.join("target"), target, link::environment(root, target, true)?)
 }
 
 /// The zip: the same bytes for the same files, whenever and wherever it is made.

@@ -3,6 +3,8 @@
 
 mod edges;
 mod layer;
+mod link;
+mod order;
 mod real;
 mod steps;
 mod tidy;
@@ -41,6 +43,8 @@ enum Command {
         /// Only those whose name contains one of these: traces, datagrams, invocations.
         only: Vec<String>,
     },
+    /// Find out which functions run in every sandbox, so that they lie together in the layer's binary. Needs valgrind.
+    Order,
     /// Check the house rules alone: crate edges, file lengths, and what must not be written.
     Tidy,
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Ci => steps::run(&root, None, true),
         Command::Layer { arch } => layer::build(&root, &arch),
         Command::Bench { only } => steps::bench(&root, &only),
+        Command::Order => order::make(&root),
         Command::Tidy => tidy::check(&root).and_then(|()| edges::check(&root)),
     };
     match result {

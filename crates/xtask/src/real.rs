@@ -1,7 +1,8 @@
-//! The real parts that some tests need besides Rust: a Python with AWS's and Datadog's own libraries, and a
-//! browser. Looks for them, installs them where that is possible, and says plainly when they are not to be
+//! The real parts that some tests need besides Rust: a Python and a Node with AWS's and Datadog's own libraries, and
+//! a browser. Looks for them, installs them where that is possible, and says plainly when they are not to be
 //! had. Everything lands below `target/real`, but for the browser, which is a system package.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,11 +22,17 @@ pub(crate) type Find = fn(&Path) -> Result<Result<Found, Missing>>;
 /// What the Python has to have, with exact versions.
 const REQUIREMENTS: &str = "crates/xtask/real/requirements.txt";
 
+/// What Node has to have, with exact versions.
+const PACKAGES: [&str; 2] = ["package.json", "package-lock.json"];
+const PACKAGES_FOLDER: &str = "crates/xtask/real";
+
 /// Names under which Chromium is installed, by distribution.
 const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Longest time for each step of installing a system package.
 const INSTALL: Duration = Duration::from_secs(300);
+/// Longest time for npm, which compiles some of it.
+const INSTALL_PACKAGES: Duration = Duration::from_secs(900);
 /// Longest time for a browser to show an empty page. The first start on a new machine is slow.
 const FIRST_PAGE: Duration = Duration::from_secs(60);
 
@@ -57,6 +64,86 @@ fn find_python(root: &Path) -> Result<Found, Missing> {
     }
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(("REAL_PYTHON", python))
+}
+
+/// The folder with Node's packages of [`PACKAGES`], made once and made anew when they, or Node, change.
+pub(crate) fn node(root: &Path) -> Result<Result<Found, Missing>> {
+    Ok(find_node(root))
+}
+
+fn find_node(root: &Path) -> Result<Found, Missing> {
+    let home = root.join("target/real/node");
+    let version = said("node", &["--version"]).ok_or("node is not installed")?;
+    if !works("npm", &["--version"]) {
+        return Err("npm is not installed".to_owned());
+    }
+    // The runtime client is compiled for this Node.
+    let mut wanted = version;
+    for name in PACKAGES {
+        let path = root.join(PACKAGES_FOLDER).join(name);
+        wanted += &fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let stamp = home.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(("REAL_NODE", home));
+    }
+    // CMake comes with the Python packages. An environment that cannot be made may still have it.
+    let python = find_python(root).ok().and_then(|(_, python)| python.parent().map(Path::to_path_buf));
+    build_tools(python.as_deref())?;
+    eprintln!("      installing {PACKAGES_FOLDER}/package.json into target/real/node");
+    let _ = fs::remove_dir_all(&home);
+    fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    for name in PACKAGES {
+        fs::copy(root.join(PACKAGES_FOLDER).join(name), home.join(name))
+            .map_err(|error| format!("{name}: {error}"))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&home).args(["ci", "--omit=optional", "--ignore-scripts=false", "--loglevel=error"]);
+    npm.args(["--no-audit", "--no-fund", "--no-update-notifier"]).env("PATH", with_first(python.as_deref()));
+    // Headers that are there need not be fetched.
+    if let Some(folder) = node_headers() {
+        npm.env("npm_config_nodedir", folder);
+    }
+    if !within(INSTALL_PACKAGES, &mut npm) {
+        return Err("npm could not install crates/xtask/real/package.json: see above".to_owned());
+    }
+    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(("REAL_NODE", home))
+}
+
+/// What AWS's runtime client for Node is compiled with.
+fn build_tools(python: Option<&Path>) -> Result<(), Missing> {
+    let cmake = || python.is_some_and(|bin| bin.join("cmake").exists()) || on_path("cmake").is_some();
+    let compiler = || ["g++", "make"].iter().all(|name| on_path(name).is_some());
+    if cmake() && compiler() {
+        return Ok(());
+    }
+    let needs = "AWS's runtime client for Node is compiled, which needs g++, make and cmake";
+    // Only an automated machine is ours to install system packages on.
+    if std::env::var_os("CI").is_none() {
+        return Err(format!("{needs} (Debian: apt-get install g++ make cmake)"));
+    }
+    eprintln!("      installing g++, make and cmake");
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "g++", "make", "cmake"];
+    match apt(&["update", "-qq"]) && apt(&install) && compiler() && cmake() {
+        true => Ok(()),
+        false => Err(format!("{needs}, and apt-get cannot install them")),
+    }
+}
+
+/// `PATH`, with a folder before all others.
+fn with_first(folder: Option<&Path>) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = folder.map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&path));
+    std::env::join_paths(all).unwrap_or(path)
+}
+
+/// The folder in which Node's own headers are: where it was installed, or where the system's are.
+fn node_headers() -> Option<PathBuf> {
+    let node = on_path("node").and_then(|node| fs::canonicalize(node).ok());
+    let beside = node.as_deref().and_then(|node| node.ancestors().nth(2)).map(Path::to_path_buf);
+    let mut folders = beside.into_iter().chain([PathBuf::from("/usr")]);
+    folders.find(|folder| folder.join("include/node/node.h").exists())
 }
 
 /// Chromium: one that is there, or Debian's package where we may install it.
@@ -133,6 +220,12 @@ fn works(program: &str, args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|s| s.success())
+}
+
+/// What a command prints, when it succeeds.
+fn said(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
 }
 
 /// Runs a command whose standard output nobody needs; `true` when it succeeded.

@@ -37,8 +37,13 @@ const STEPS: &[Step] = &[
     step("simulation", &["run", "--quiet", "--package", "sim", "--", "--lives", "10000"]),
     Step {
         name: "real parts",
-        args: &["test", "--workspace", "--test", "real", "--", "--ignored"],
+        args: &["test", "--workspace", "--test", "real", "--", "--ignored", "--skip", "node::"],
         needs: Some(real::python),
+    },
+    Step {
+        name: "real parts of Node",
+        args: &["test", "--workspace", "--test", "real", "--", "--ignored", "node::"],
+        needs: Some(real::node),
     },
     Step {
         name: "browser",
@@ -109,10 +114,11 @@ fn carry_out(root: &Path, step: &Step, found: Option<Found>, locked: bool) -> Re
     Ok(())
 }
 
-/// Runs the extension's benchmark.
+/// Runs the extension's benchmark with the layer's binary.
 pub(crate) fn bench(root: &Path, only: &[String]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["bench", "--package", "extension", "--bench", "load", "--"]).args(only);
+    cargo.current_dir(root).env("AGENT_BINARY", layer::laid_out_here(root)?);
+    cargo.args(["bench", "--package", "extension", "--bench", "load", "--"]).args(only);
     if !cargo.status().context("`cargo bench` could not be started")?.success() {
         bail!("the benchmark failed");
     }

@@ -10,7 +10,7 @@ import sys
 out = sys.stdout
 sys.stdout = sys.stderr
 
-if sys.argv[1] == "traced":
+if sys.argv[1] in ("traced", "streams"):
     import ddtrace
 
     ddtrace.patch(botocore=True)
@@ -79,7 +79,35 @@ def traced(endpoint, service, method, arguments):
         return {"trace_id": "%032x" % span.trace_id, "span_id": "%016x" % span.span_id}
 
 
-WORK = {work.__name__: work for work in (call, extract, pointers, traced)}
+def counted():
+    """The checkpoints of Datadog's tracer since the last time: tags, hash and parent's hash, which JSON has as text."""
+    from ddtrace.internal.datastreams import data_streams_processor
+
+    processor = data_streams_processor()
+    with processor._lock:
+        keys = [key for bucket in processor._buckets.values() for key in bucket.pathway_stats]
+        processor._buckets.clear()
+    # What comes next is of another request.
+    processor.new_pathway()
+    return [{"tags": tags, "hash": str(here), "parent": str(parent)} for tags, here, parent in keys]
+
+
+def consumed(event):
+    """What Datadog's library counts of an event."""
+    counted()
+    extract(event)
+    return counted()
+
+
+def sketch(seconds):
+    from ddtrace.internal.native import DDSketch
+
+    made = DDSketch()
+    made.add(seconds)
+    return made.to_proto().hex()
+
+
+WORK = {work.__name__: work for work in (call, extract, pointers, traced, counted, consumed, sketch)}
 
 for line in sys.stdin:
     request = json.loads(line)

@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 /// For a machine that does six other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Of which Datadog's tracer counts data streams.
+pub(crate) const PYTHON_SERVICE: &str = "python-service";
+
 /// The Python that has all that the other side needs.
 pub(crate) fn python_program() -> PathBuf {
     let python = std::env::var_os("REAL_PYTHON").map(PathBuf::from);
@@ -48,6 +51,15 @@ struct Python {
 impl Python {
     fn start(script: &str, arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script);
+        // Data streams are counted, and stay where they are.
+        let streams = [
+            ("DD_DATA_STREAMS_ENABLED", "true"),
+            ("DD_SERVICE", PYTHON_SERVICE),
+            ("DD_ENV", "test"),
+            ("DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED", "false"),
+            ("_DD_TRACE_STATS_WRITER_INTERVAL", "100000"),
+        ];
+        let streams = streams.into_iter().filter(|_| arguments == ["streams"]);
         let mut child = Command::new(python_program())
             .arg(script)
             .args(arguments)
@@ -60,6 +72,7 @@ impl Python {
                 ("AWS_EC2_METADATA_DISABLED", "true"),
                 ("PYTHONDONTWRITEBYTECODE", "1"),
             ])
+            .envs(streams)
             .env_remove("AWS_ENDPOINT_URL")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,6 +134,12 @@ pub(crate) fn traced_boto(service: &str, method: &str, arguments: Value) -> Trac
     let of = json!({"endpoint": endpoint(), "service": service, "method": method, "arguments": arguments});
     let made = ask(&PEER, "traced", &with(of, "traced"));
     TraceId::from_hex(made["trace_id"].as_str().unwrap()).unwrap()
+}
+
+/// A question to a Python in which Datadog's tracer counts data streams. Its counts are those of the one who has it.
+pub(crate) fn streams(question: &Value) -> Value {
+    static PEER: OnceLock<Mutex<Python>> = OnceLock::new();
+    ask(&PEER, "streams", question)
 }
 
 /// The hashes of the span pointers that Datadog's library for Python makes of an event.
@@ -263,7 +282,11 @@ impl Caller {
 
     /// Of the one call of an operation.
     pub(crate) fn ids(&self, name: &str) -> Ids {
-        Ids { trace: self.trace(), span: self.span(name).span_context.span_id() }
+        self.ids_of(&self.span(name))
+    }
+
+    pub(crate) fn ids_of(&self, span: &SpanData) -> Ids {
+        Ids { trace: self.trace(), span: span.span_context.span_id() }
     }
 }
 

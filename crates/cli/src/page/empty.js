@@ -39,7 +39,7 @@ export function howToInvoke(run) {
 export function howToSend(run) {
   return [
     "Point an agent at the local Datadog:",
-    command(["DD_DD_URL", "DD_APM_DD_URL", "DD_LOGS_CONFIG_LOGS_DD_URL"].map((name) => `export ${name}=${run.intake}`).join("\n")),
+    command([...["DD_DD_URL", "DD_APM_DD_URL", "DD_LOGS_CONFIG_LOGS_DD_URL"].map((name) => `export ${name}=${run.intake}`), ...(run.authority ? [`export DD_TLS_CERT_FILE=${run.authority}`] : [])].join("\n")),
   ];
 }
 

@@ -8,7 +8,7 @@ import { List } from "./list.js";
 import { logItem, readLine } from "./logs.js";
 import { go, link, open, place } from "./place.js";
 import { tree } from "./requests.js";
-import { clock, count, millis, number } from "./units.js";
+import { bytes, clock, count, millis, number } from "./units.js";
 
 const MOST_LOGS = 50;
 
@@ -133,14 +133,28 @@ function drawSide(side, one) {
 
 /** Its event and its log lines. They come later, and stand empty until then. */
 function insides(side, id) {
-  const [event, logs] = side.dataset.of === id ? side.inside : [h("div"), h("div")];
-  [side.dataset.of, side.inside] = [id, [event, logs]];
-  if (!event.childElementCount) {
-    ask(`/local/invocations/${encodeURIComponent(id)}`).then((told) => event.replaceChildren(h("h3", null, "Event"), h("div.json", { role: "group", "aria-label": "Event" }, tree(null, told.event, 3)), told.client_context ? h("div.json", null, tree("client context", told.client_context, 3)) : ""), () => {});
+  const [event, answer, logs] = side.dataset.of === id ? side.inside : [h("div"), h("div"), h("div")];
+  [side.dataset.of, side.inside] = [id, [event, answer, logs]];
+  if (!event.childElementCount || !answer.childElementCount) {
+    ask(`/local/invocations/${encodeURIComponent(id)}`).then((told) => {
+      if (told.answer) answer.replaceChildren(...answerOf(told.answer));
+      if (!event.childElementCount) event.replaceChildren(h("h3", null, "Event"), h("div.json", { role: "group", "aria-label": "Event" }, tree(null, told.event, 3)), told.client_context ? h("div.json", null, tree("client context", told.client_context, 3)) : "");
+    }, () => {});
   }
   ask(`/local/logs?last=${MOST_LOGS}&request_id=${encodeURIComponent(id)}`).then((lines) => {
     const line = (log) => h("div.logline", null, h("p", null, h("time", { title: log.time }, clock(log.time)), " ", h(`span.tag.${log.status}`, null, log.status)), h("a.message", { href: link({ view: "logs", q: `request_id:${id}`, line: log.key }) }, readLine(log)));
     logs.replaceChildren(...(lines.length ? [h("h3", null, "Log lines"), ...lines.map(logItem).sort((a, b) => a.time_ns - b.time_ns).map(line)] : []));
   }, () => {});
-  return [logs, event];
+  return [answer, logs, event];
+}
+
+/** What the caller was answered: JSON as a tree, the rest as text; of an error its words and its stack. */
+function answerOf(answer) {
+  const { payload, function_error: error } = answer;
+  const told = [bytes(answer.bytes), answer.streamed ? "streamed" : "", answer.is_cut ? "only its beginning is kept" : ""].filter(Boolean).join(", ");
+  const head = h("h3", null, error ? "Error" : "Answer", h("span.soft.aside", null, told));
+  const body = typeof payload === "string" ? h("pre.block", { tabindex: 0, role: "region", "aria-label": "Answer" }, payload || "(empty)") : h("div.json", { role: "group", "aria-label": "Answer" }, tree(null, payload, 3));
+  if (!error || payload === null || typeof payload !== "object" || !payload.errorMessage) return [head, body];
+  const trace = payload.stackTrace || payload.trace || [];
+  return [head, h("div.alarm", null, h("p", null, h("b", null, payload.errorType || error)), h("p", null, payload.errorMessage), trace.length ? h("details", null, h("summary", null, "stack"), h("pre", null, trace.join("\n"))) : ""), h("details", null, h("summary", null, "as it was answered"), h("div.json", { role: "group", "aria-label": "Answer" }, tree(null, payload, 3)))];
 }

@@ -2,11 +2,15 @@
 //! its cycles from thaw to freeze, each cycle as lanes of who worked when. Who had to wait for whom is what the
 //! lanes of one cycle show side by side. Reads the journal and decides nothing.
 
+mod flights;
+
 use std::collections::HashMap;
 
-use model::{InvocationReport, Record, UnixNanos};
+use model::{InitializationType, InvocationReport, Record, UnixNanos};
 use sandbox::{Process, TimelineEvent, What};
 use serde::Serialize;
+
+use flights::Flight;
 
 /// Cycles told of one environment; the oldest go first.
 const MAX_CYCLES: usize = 200;
@@ -60,6 +64,9 @@ pub(crate) struct Cycle {
     pub(crate) billed_ms: Option<u64>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) marks: Vec<Mark>,
+    /// Invocations that run beside each other, and how many older ones are not told.
+    pub(crate) flights: Vec<Flight>,
+    pub(crate) more_flights: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,6 +77,8 @@ pub(crate) enum Kind {
     Thawed,
     Init,
     Invoke,
+    /// Several invocations beside each other.
+    Serve,
     Shutdown,
 }
 
@@ -104,7 +113,7 @@ pub(crate) fn environments(timeline: &[TimelineEvent]) -> Vec<Environment> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     for event in timeline {
         let at = *places.entry(&event.sandbox).or_insert_with(|| {
-            all.push(Reader { seen: Environment::new(event), now: Cycle::default() });
+            all.push(Reader { seen: Environment::new(event), now: Cycle::default(), is_managed: false });
             all.len() - 1
         });
         if let Some(reader) = all.get_mut(at) {
@@ -120,6 +129,8 @@ struct Reader {
     seen: Environment,
     /// The cycle that goes on, or the last: what is told late is told of it.
     now: Cycle,
+    /// It runs several invocations beside each other.
+    is_managed: bool,
 }
 
 impl Environment {
@@ -163,7 +174,9 @@ impl Reader {
             }
             What::Asked { process } => self.now.rest(process, at),
             What::Answered { request_id, .. } => {
-                if let Some(cycle) = self.of_request(request_id.as_str()) {
+                if let Some(flight) = self.flight(request_id.as_str()) {
+                    flight.answered = Some(at);
+                } else if let Some(cycle) = self.of_request(request_id.as_str()) {
                     cycle.answered = Some(at);
                 }
             }
@@ -197,7 +210,8 @@ impl Reader {
 
     fn record(&mut self, record: &Record, at: u64) {
         match record {
-            Record::InitStart(_) => {
+            Record::InitStart(init) => {
+                self.is_managed = init.initialization_type == InitializationType::ManagedInstances;
                 self.begun(Kind::Init, at);
             }
             Record::InitRuntimeDone { status, error_type, .. } => {
@@ -206,7 +220,14 @@ impl Reader {
                 cycle.status = Some(status.as_str().to_owned());
                 cycle.error_type = error_type.as_deref().map(str::to_owned);
             }
-            Record::InitReport(report) => self.now.init_ms = Some(report.duration.get()),
+            Record::InitReport(report) => {
+                self.now.init_ms = Some(report.duration.get());
+                // Nothing freezes it afterwards: it waits for whatever comes.
+                if self.is_managed {
+                    self.now.end(at);
+                }
+            }
+            Record::Start(start) if self.is_managed => self.begin_flight(start.request_id.as_str(), at),
             Record::Start(start) => {
                 let id = start.request_id.as_str();
                 if self.now.request_id.as_ref().is_some_and(|other| other != id) {
@@ -224,6 +245,7 @@ impl Reader {
                     cycle.error_type = done.error_type.as_deref().map(str::to_owned);
                 }
             }
+            Record::Report(report) if self.end_flight(report, at) => {}
             Record::Report(report) => self.report(report),
             Record::LogsDropped { records, reason, .. } => {
                 let text = format!("{records} telemetry records dropped: {reason}");
@@ -329,6 +351,9 @@ impl Cycle {
         for bar in self.lanes.iter_mut().flat_map(|lane| &mut lane.bars) {
             bar.to.get_or_insert(at);
         }
+        for flight in &mut self.flights {
+            flight.to.get_or_insert(at);
+        }
     }
 
     fn mark(&mut self, at: u64, process: &Process, text: &str) {
@@ -347,12 +372,12 @@ mod tests {
     use std::sync::Arc;
 
     use model::{
-        InitStart, InitializationType, InvocationReport, Millis, Phase, Record, RequestId, RuntimeDone,
-        Start, Status, UnixNanos,
+        InitReport, InitStart, InitializationType, InvocationReport, Millis, Phase, Record, RequestId,
+        RuntimeDone, Start, Status, UnixNanos,
     };
     use sandbox::{Process, TimelineEvent, What};
 
-    use super::environments;
+    use super::{Flight, environments};
 
     const BASE: u64 = 1_700_000_000_000;
 
@@ -377,26 +402,58 @@ mod tests {
             "frozen" => What::Frozen,
             "thawed" => What::Thawed,
             "destroyed" => What::Destroyed,
-            "initStart" => What::Record(Record::InitStart(InitStart {
-                initialization_type: InitializationType::OnDemand,
+            other => What::Record(record(other, name)),
+        };
+        TimelineEvent {
+            at: UnixNanos::from_millis(at),
+            function: Arc::from("f"),
+            sandbox: Arc::from("s"),
+            what,
+        }
+    }
+
+    fn record(kind: &str, name: &str) -> Record {
+        let id = || RequestId::new(name).unwrap();
+        match kind {
+            "initStart" | "managed" => Record::InitStart(InitStart {
+                initialization_type: match kind {
+                    "managed" => InitializationType::ManagedInstances,
+                    _ => InitializationType::OnDemand,
+                },
                 phase: Phase::Init,
                 function_name: None,
                 function_version: None,
                 runtime_version: None,
                 runtime_version_arn: None,
-            })),
-            "start" => {
-                What::Record(Record::Start(Start { request_id: id(), version: None, trace_header: None }))
-            }
-            "done" => What::Record(Record::RuntimeDone(RuntimeDone {
+                instance_id: None,
+                instance_max_memory_mb: None,
+                function_arn: None,
+            }),
+            "initReport" => Record::InitReport(InitReport {
+                initialization_type: InitializationType::ManagedInstances,
+                phase: Phase::Init,
+                status: None,
+                duration: Millis::new(9.0).unwrap(),
+                error_type: None,
+            }),
+            "start" => Record::Start(Start {
+                request_id: id(),
+                version: None,
+                trace_header: None,
+                function_arn: None,
+                tenant_id: None,
+            }),
+            "done" => Record::RuntimeDone(RuntimeDone {
                 request_id: id(),
                 status: Status::Success,
                 error_type: None,
                 duration: None,
                 produced_bytes: None,
                 spans: Vec::new(),
-            })),
-            "report" => What::Record(Record::Report(InvocationReport {
+                trace_header: None,
+                tenant_id: None,
+            }),
+            "report" => Record::Report(InvocationReport {
                 request_id: id(),
                 status: Some(Status::Success),
                 error_type: None,
@@ -407,14 +464,10 @@ mod tests {
                 init_duration: Millis::new(10.0),
                 restore_duration: None,
                 spans: Vec::new(),
-            })),
+                trace_header: None,
+                tenant_id: None,
+            }),
             other => panic!("{other}"),
-        };
-        TimelineEvent {
-            at: UnixNanos::from_millis(at),
-            function: Arc::from("f"),
-            sandbox: Arc::from("s"),
-            what,
         }
     }
 
@@ -435,6 +488,14 @@ mod tests {
                 for lane in cycle.lanes {
                     let bars = lane.bars.iter().map(|b| format!(" {} {}-{}", b.what, ms(b.from), end(b.to)));
                     text.push(format!("  {}:{}", lane.process, bars.collect::<String>()));
+                }
+                for flight in &cycle.flights {
+                    let (from, to, took) =
+                        (ms(flight.from), end(flight.to), flight.duration_ms.unwrap_or(-1.0));
+                    let answered =
+                        flight.answered.map(|at| format!(" answered {}", ms(at))).unwrap_or_default();
+                    let Flight { request_id, status, .. } = flight;
+                    text.push(format!("  {request_id} {from}-{to}{answered} {status} {took} ms"));
                 }
                 text.extend(cycle.marks.iter().map(|mark| format!("  @{} {}", ms(mark.at), mark.text)));
             }
@@ -493,6 +554,28 @@ mod tests {
               agent: work 0-…
               function: work 0-5 init 5-9
               @5 ended: exit status 1",
+        );
+    }
+
+    #[test]
+    fn managed_instances_run_several_beside_each_other() {
+        check(
+            "0 managed\n0 spawn agent\n1 spawn function\n3 asked agent\n8 asked function\n9 initReport\n20 start a\n\
+            21 start b\n30 answered a\n31 report a\n40 report b\n900 start c\n910 report c\n3000 start d\n3005 report d\n\
+            5000 SHUTDOWN agent\n5002 exited agent\n5002 destroyed",
+            "Gone, 0 invocations
+            Init 0-9
+              agent: init 0-3
+              function: init 1-8
+            Serve 20-910
+              a 20-31 answered 30 success 8 ms
+              b 21-40 success 8 ms
+              c 900-910 success 8 ms
+            Serve 3000-3005
+              d 3000-3005 success 8 ms
+            Shutdown 5000-5002
+              agent: shutdown 5000-5002
+              @5002 ended: exit status 1",
         );
     }
 

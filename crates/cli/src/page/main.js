@@ -10,7 +10,7 @@ import { VIEWS, link, onMove, open, place } from "./place.js";
 import * as requests from "./requests.js";
 import * as sandboxes from "./sandboxes.js";
 import * as traces from "./traces.js";
-import { number } from "./units.js";
+import { count, duration, number } from "./units.js";
 
 const MODULES = { invocations, traces, logs, metrics, sandboxes, requests };
 const NAMES = { invocations: "Invocations", traces: "Traces", logs: "Logs", metrics: "Metrics", sandboxes: "Sandboxes", requests: "Requests" };
@@ -60,12 +60,49 @@ function drawHead() {
   verdict.className = kind;
   if (verdict.textContent !== text) verdict.textContent = text;
   verdict.title = run.functions.join(", ");
+  drawRebuilt(run.rebuilt || []);
   const list = byId("missing");
   list.hidden = missing.length === 0;
   if (list.dataset.count !== String(missing.length)) {
     list.dataset.count = missing.length;
     list.replaceChildren(h("ul", null, missing.map((sentence) => h("li", null, sentence))));
   }
+}
+
+/** What is not as Datadog wants it, wherever one is. */
+function drawBroken() {
+  const broken = data.overview?.counts.violations || 0;
+  const badge = byId("broken");
+  badge.hidden = !broken;
+  const text = `⚠ ${count(broken, "violation")}`;
+  if (badge.textContent !== text) badge.textContent = text;
+  badge.href = link({ view: "requests", rules: "yes" });
+  badge.title = "Requests that Datadog would refuse, drop or change";
+}
+
+const SWAPPED_MS = 12000;
+
+/** What `dev` builds because of an edit: as long as it matters. */
+function drawRebuilt(all) {
+  const end = (one) => (one.start_ns + (one.took_ns || 0)) / 1e6;
+  const shown = all.filter((one) => one.state !== "swapped" || Date.now() - end(one) < SWAPPED_MS);
+  const place = byId("rebuilt");
+  place.hidden = !shown.length;
+  const key = JSON.stringify(shown);
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  place.replaceChildren(...shown.map(rebuiltLine));
+  if (shown.some((one) => one.state === "swapped")) setTimeout(() => drawRebuilt(data.run.rebuilt || []), SWAPPED_MS);
+}
+
+function rebuiltLine(one) {
+  const because = h("span.soft", { title: one.changed }, `${one.changed.split("/").slice(-2).join("/")} changed`);
+  const parts = {
+    building: () => [h("p", null, h("span.spin", { "aria-hidden": true }, "◌"), " building ", h("b", null, one.function), " … ", because)],
+    swapped: () => [h("p", null, "✓ ", h("b", null, one.function), ` was built anew in ${duration(one.took_ns || 0)}: the next invocation is answered by the new one `, because)],
+    failed: () => [h("details", { open: true }, h("summary", null, h("b", null, one.function), " does not build, and serves on as it was ", because), h("pre.block", { tabindex: 0, role: "region", "aria-label": "What the compiler says" }, one.why))],
+  };
+  return h(`div.${one.state}`, null, parts[one.state]());
 }
 
 function theme(next) {
@@ -133,6 +170,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view
 onMove(draw);
 onChange((what) => {
   drawHead();
+  drawBroken();
   drawViews(shown);
   const live = byId("live");
   live.className = data.lost ? "lost" : "";

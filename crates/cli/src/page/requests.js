@@ -14,18 +14,19 @@ const MOST_ENTRIES = 200;
 
 export function mount(root) {
   const all = fresh(`/local/requests?last=${LAST}`);
-  const q = finder("Search requests: path, signal:logs, status:400", place().q || "", (text) => go({ q: text }, { replace: true }));
+  const q = finder("Search requests: path, signal:logs, status:400, rule:span-name", place().q || "", (text) => go({ q: text }, { replace: true }));
   const failed = h("input", { type: "checkbox", onchange: () => go({ failed: failed.checked ? "yes" : null }, { replace: true }) });
+  const rules = h("input", { type: "checkbox", onchange: () => go({ rules: rules.checked ? "yes" : null }, { replace: true }) });
   const told = h("span.soft.hits", { role: "status" });
   const list = new List({
     label: "Requests, newest first", height: () => (matchMedia("(max-width: 720px)").matches ? 50 : 32), key: (one) => String(one.number), row: requestRow,
     pick: (one) => go({ n: one.number }, { replace: true }), open: (one) => go({ n: one.number }, { replace: true }),
   });
-  const head = h("div.rhead", { "aria-hidden": true }, ["#", "Time", "Request", "Items", "Sent", "Unpacked", "Answer"].map((name) => h("span", null, name)));
+  const head = h("div.rhead", { "aria-hidden": true }, ["#", "Time", "Request", "Items", "Sent", "Unpacked", "Rules", "Answer"].map((name) => h("span", null, name)));
   const side = h("section.side.wideside", { "aria-label": "Request", tabindex: -1, hidden: true });
   const empty = nothing();
   const table = h("div.card.grow.stage", null, head, list.element);
-  root.append(h("section.middle", { "aria-label": "Requests" }, h("div.tools", null, q, h("label", null, failed, "only what failed"), told), table, empty), side);
+  root.append(h("section.middle", { "aria-label": "Requests" }, h("div.tools", null, q, h("label", null, failed, "only what failed"), h("label", { title: "What Datadog would refuse, drop or change" }, rules, "only what breaks a rule"), told), table, empty), side);
   let drawn = null;
 
   async function updateNow() {
@@ -39,9 +40,10 @@ export function mount(root) {
     ]);
     table.hidden = !requests.length;
     const wanted = matcher(at.q);
-    const shown = requests.filter((one) => (!at.failed || one.error) && (!wanted || wanted(fieldsOf(one)))).reverse();
+    const shown = requests.filter((one) => (!at.failed || one.error) && (!at.rules || one.violations.length) && (!wanted || wanted(fieldsOf(one)))).reverse();
     if (document.activeElement !== q) q.value = at.q || "";
     failed.checked = Boolean(at.failed);
+    rules.checked = Boolean(at.rules);
     told.textContent = count(shown.length, "request");
     list.set(shown, true);
     list.choose(at.n || null, false);
@@ -65,12 +67,13 @@ export function mount(root) {
 }
 
 function fieldsOf(one) {
-  return item({ path: `${one.method} ${one.path}`, signal: one.signal || "", status: one.status ?? "none", error: one.error || "", headers: one.headers.map((pair) => pair.join(": ")).join("\n") });
+  return item({ path: `${one.method} ${one.path}`, signal: one.signal || "", status: one.status ?? "none", error: one.error || "", rule: one.violations.join(" "), headers: one.headers.map((pair) => pair.join(": ")).join("\n") });
 }
 
 function requestRow(one, _, chosen) {
   return h(`div.request${one.error ? ".failed" : ""}${chosen ? ".chosen" : ""}`, { title: one.error || `${one.method} ${one.path}` },
     h("span.num.soft", null, one.number), h("span.num.when", null, clock(one.time)), h("code.cut.path", null, `${one.method} ${one.path}`), h("span.num.it", null, one.items), h("span.num.by", null, bytes(one.encoded_bytes)), h("span.num.un", null, bytes(one.decoded_bytes)),
+    h("span.num.ru", null, one.violations.length ? h("span.tag.warn", { title: one.violations.join(", ") }, `⚠ ${one.violations.length}`) : ""),
     h("span.num.an", null, h(`span.tag.${one.error ? "error" : "success"}`, null, one.status === null ? "none" : one.status)));
 }
 
@@ -79,12 +82,13 @@ async function drawSide(side, number, raw, wanted) {
   if (!wanted()) return;
   const close = h("button.tool.close", { type: "button", "aria-label": "Close the request", onclick: () => go({ n: null, raw: null }, { replace: true }) }, "×");
   if (!found) return side.replaceChildren(h("div.sidehead", null, h("h2", null, `Request #${number}`), close), h("p.soft", null, "It is not held any more."));
-  const { request, body } = found;
+  const { request, body, violations } = found;
   const mode = (name, value) => h("button.mode", { type: "button", "aria-pressed": Boolean(raw) === Boolean(value), onclick: () => go({ raw: value }, { replace: true }) }, name);
   const shown = h("div.body");
   side.replaceChildren(
     h("div.sidehead", null, h("h2", null, `Request #${request.number}`), close), h("p.sub", null, h("code", null, `${request.method} ${request.path}${request.query ? `?${request.query}` : ""}`)),
     request.error ? h("div.alarm", null, h("p", null, request.error)) : "",
+    violations.length ? h("section", { "aria-label": "Not as Datadog wants it" }, h("h3", null, "Not as Datadog wants it"), h("ul.rules", null, violations.map(brokenRule))) : "",
     h("div.tools.over", null, h("div.modes", { role: "group", "aria-label": "Show the body" }, mode("Decoded", null), mode("Raw", "yes")), h("a.tool", { href: `/local/requests/${request.number}/body`, download: `request-${request.number}.bin` }, "↓ body")),
     shown, h("h3", null, "Headers"), pairs(request.headers));
   if (!body) return shown.replaceChildren(h("p.soft", null, "Its body is not held."));
@@ -92,6 +96,11 @@ async function drawSide(side, number, raw, wanted) {
   else if (body.decoded !== undefined && body.decoded !== null) shown.replaceChildren(h("div.json", { role: "group", "aria-label": "Decoded body" }, tree(null, body.decoded, 0)));
   else if (body.text) shown.replaceChildren(h("pre.block", null, body.text));
   else shown.replaceChildren(h("p.soft", null, body.why || "It is empty, or bytes that nothing is known of: see Raw."));
+}
+
+/** One rule: where it is broken, what should be there, and what becomes of it. */
+function brokenRule(one) {
+  return h("li", null, h("p", null, h("span.tag.warn", null, one.rule), one.times > 1 ? h("span.soft", null, ` ${one.times} times, first `) : " ", h("code", null, one.field), " is ", h("code", null, one.value)), h("p.soft", null, `wanted: ${one.wants}`), h("p", null, `→ ${one.effect}`));
 }
 
 /** A value as lines that open; what is inside is made when it is opened. */

@@ -8,7 +8,7 @@ import { List } from "./list.js";
 import { go, link, place } from "./place.js";
 import { clockOf, count, duration, millis, ticks } from "./units.js";
 
-const KINDS = { init: "Initialisation", invoke: "Invocation", shutdown: "Shutdown", thawed: "Thawed" };
+const KINDS = { init: "Initialisation", invoke: "Invocation", serve: "Invocations beside each other", shutdown: "Shutdown", thawed: "Thawed" };
 const WORDS = { init: "initialises", work: "works", flush: "sends what it has", shutdown: "shuts down" };
 
 export function mount(root) {
@@ -56,14 +56,15 @@ export function mount(root) {
       return head.replaceChildren(h("h2", null, "This sandbox is not remembered"));
     }
     head.replaceChildren(h("h2", null, one.function), h(`span.tag.${one.state}`, null, one.state), h("span.soft", null, count(one.invocations, "invocation")), h("span.soft", null, `began ${clockOf(one.start_ns)}`), h("code.soft.cut", { title: "the environment's id" }, one.id));
+    legend.hidden = isManaged(one);
     drawLife(life, one, (index) => cards.get(`${id} ${one.forgotten + index}`)?.nodes[0].scrollIntoView({ block: "center" }));
     const wide = cycles.clientWidth > 520;
     const before = cards;
     cards = new Map(one.cycles.map((cycle, index) => {
       const [key, next] = [`${id} ${one.forgotten + index}`, one.cycles[index + 1]];
-      const sign = JSON.stringify([cycle, next?.kind, next?.init_ms, next?.duration_ms, next?.to, at.cycle === cycle.request_id, wide, cycle.to === null && one.last, cycle.thawed === null && one.state]);
+      const sign = JSON.stringify([cycle, next?.kind, next?.init_ms, next?.duration_ms, next?.to, at.cycle === cycle.request_id, cycle.flights.length && at.cycle, wide, cycle.to === null && one.last, cycle.thawed === null && one.state]);
       const kept = before.get(key);
-      return [key, kept?.sign === sign ? kept : { sign, nodes: [cycleCard(one, cycle, at.cycle, wide), freeze(one, cycle)].filter(Boolean) }];
+      return [key, kept?.sign === sign ? kept : { sign, nodes: [(cycle.kind === "serve" ? serveCard : cycleCard)(one, cycle, at.cycle, wide), freeze(one, cycle)].filter(Boolean) }];
     }));
     cycles.replaceChildren(...(one.forgotten ? [h("p.soft", null, `${count(one.forgotten, "older cycle")} not shown`)] : []), ...[...cards.values()].flatMap((card) => card.nodes));
     if (at.cycle && shown !== `${id} ${at.cycle}`) cycles.querySelector(".cycle.chosen")?.scrollIntoView({ block: "center" });
@@ -80,7 +81,15 @@ function sandboxRow(one, _, chosen) {
     h("span.more.cut", null, `${clockOf(one.start_ns).slice(0, 8)} · ${count(one.invocations, "invocation")}`));
 }
 
+/** Nothing freezes managed instances: they run on, idle or not. */
+const isManaged = (one) => one.cycles.some((cycle) => cycle.kind === "serve");
+
 function freeze(one, cycle) {
+  if (isManaged(one)) {
+    const next = one.cycles[one.cycles.indexOf(cycle) + 1];
+    const length = (next?.from ?? one.last) - (cycle.to ?? one.last);
+    return next && length > 1e6 ? h("p.freeze.idle", null, `idle for ${duration(length)}: it runs on, ready for the next`) : null;
+  }
   if (!cycle.frozen) return null;
   const length = cycle.thawed === null ? null : cycle.thawed - cycle.to;
   return h("p.freeze", null, length === null ? (one.state === "gone" ? "❄ frozen until its end" : "❄ frozen until the next event") : `❄ frozen for ${duration(length)}: nothing runs, nothing is billed`);
@@ -104,17 +113,20 @@ function drawLife(life, one, show) {
   const end = (cycle) => cycle.to ?? one.last;
   const parts = one.cycles.flatMap((cycle, index) => {
     const done = cycle.kind === "invoke" ? Math.min(Math.max(cycle.runtime_done ?? end(cycle), cycle.from), end(cycle)) : end(cycle);
-    const kind = cycle.kind === "invoke" ? "work" : cycle.kind === "shutdown" ? "shutdown" : "init";
-    const after = cycle.frozen ? (cycle.thawed ?? one.last) - end(cycle) : 0;
+    const kind = cycle.kind === "invoke" || cycle.kind === "serve" ? "work" : cycle.kind === "shutdown" ? "shutdown" : "init";
+    const idle = Math.max((one.cycles[index + 1]?.from ?? (one.state === "gone" ? end(cycle) : one.last)) - end(cycle), 0);
+    const managed = isManaged(one);
+    const after = managed ? idle : cycle.frozen ? (cycle.thawed ?? one.last) - end(cycle) : 0;
     return [
       { index, kind, length: done - cycle.from, text: `${KINDS[cycle.kind]} ${cycle.request_id || ""}` },
       { index, kind: "flush", length: end(cycle) - done, text: "goes on after the function is done" },
-      { index, kind: "frozen", length: after, text: "frozen" },
+      managed ? { index, kind: "idle", length: after, text: "idle" } : { index, kind: "frozen", length: after, text: "frozen" },
     ].filter((part) => part.length > 0);
   });
-  const awake = parts.filter((part) => part.kind !== "frozen").reduce((sum, part) => sum + part.length, 0);
-  const most = awake / Math.max(parts.filter((part) => part.kind === "frozen").length, 1);
-  const shown = (part) => (part.kind === "frozen" ? Math.min(part.length, most) : part.length);
+  const asleep = (part) => part.kind === "frozen" || part.kind === "idle";
+  const awake = parts.filter((part) => !asleep(part)).reduce((sum, part) => sum + part.length, 0);
+  const most = awake / Math.max(parts.filter(asleep).length, 1);
+  const shown = (part) => (asleep(part) ? Math.min(part.length, most) : part.length);
   const whole = Math.max(parts.reduce((sum, part) => sum + shown(part), 0), 1);
   let from = 0;
   const bars = parts.map((part) => {
@@ -157,6 +169,44 @@ function cycleCard(one, cycle, wanted, wide) {
     h("div.chead", null, title, status, cycle.error_type ? h("span.bad", null, cycle.error_type) : null, h("b.big", null, duration(length)), cycle.billed_ms !== null ? h("span.soft", null, `billed ${cycle.billed_ms} ms${cycle.init_ms ? `, of which ${millis(cycle.init_ms)} to initialise` : ""}`) : null),
     h("div.lanes", { "aria-hidden": true }, h("div.lane", null, h("span"), axis, h("span")), rows), h("p.story", null, story(one, cycle, end)),
     cycle.marks.length ? h("details", null, h("summary", null, count(cycle.marks.length, "event")), h("ul.marks", null, cycle.marks.map((mark) => h("li", null, h("time", null, `+${duration(mark.at - cycle.from)}`), ` ${mark.process || "Lambda"}: ${mark.text}`)))) : null);
+}
+
+const MOST_FLIGHTS = 60;
+
+/** Invocations beside each other: a line for each, from its start to its report, its answer marked. */
+function serveCard(one, cycle, wanted, wide) {
+  const end = cycle.to ?? one.last;
+  const length = Math.max(end - cycle.from, 1);
+  const share = (ns) => Math.min(Math.max((ns - cycle.from) / length, 0), 1);
+  const axis = h("div.track.axis", { "aria-hidden": true });
+  for (const tick of ticks(0, length, wide ? 5 : 2)) if (tick / length < 0.95) axis.append(put(h("span", null, duration(tick)), tick / length));
+  const shown = cycle.flights.slice(-MOST_FLIGHTS);
+  const rows = shown.map((flight) => {
+    const to = flight.to ?? end;
+    const took = flight.duration_ms === null ? duration(to - flight.from) : millis(flight.duration_ms);
+    const kind = ["success", "running"].includes(flight.status) ? "work" : "failed";
+    const track = h("div.track", null, put(h(`span.bar.k-${kind}`, { title: `${flight.status}, from +${duration(flight.from - cycle.from)}, ${took}` }), share(flight.from), Math.max(share(to) - share(flight.from), 0)));
+    if (flight.answered !== null) track.append(put(h("i.mark.answer", { title: `the caller has its answer at +${duration(flight.answered - cycle.from)}` }), share(flight.answered)));
+    return h(`div.lane.flight${wanted === flight.request_id ? ".here" : ""}`, null, h("a.cut", { href: link({ view: "invocations", id: flight.request_id }), title: flight.request_id }, h("code", null, flight.request_id.slice(0, 8)), " ", h(`span.tag.${flight.status}`, null, flight.error_type || flight.status)), track, h("span.num.soft", null, took));
+  });
+  const all = cycle.flights.length + cycle.more_flights;
+  const most = busiest(cycle.flights, end);
+  const hidden = all - shown.length;
+  const failed = cycle.flights.filter((flight) => !["success", "running"].includes(flight.status)).length;
+  const chosen = cycle.flights.some((flight) => flight.request_id === wanted);
+  return h(`article.card.cycle.many${chosen ? ".chosen" : ""}`, { "aria-label": KINDS.serve },
+    h("div.chead", null, h("b", null, count(all, "invocation")), h("span.soft", null, most > 1 ? `up to ${most} at a time` : "one at a time"), failed ? h("span.bad", null, `${failed} failed`) : null, h("b.big", null, duration(length))),
+    hidden ? h("p.soft", null, `the last ${shown.length} of them`) : null,
+    h("div.lanes", null, h("div.lane", { "aria-hidden": true }, h("span"), axis, h("span")), rows),
+    cycle.marks.length ? h("details", null, h("summary", null, count(cycle.marks.length, "event")), h("ul.marks", null, cycle.marks.map((mark) => h("li", null, h("time", null, `+${duration(mark.at - cycle.from)}`), ` ${mark.process || "Lambda"}: ${mark.text}`)))) : null);
+}
+
+/** How many there were at once. */
+function busiest(flights, end) {
+  const steps = flights.flatMap((flight) => [[flight.from, 1], [flight.to ?? end, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  let [now, most] = [0, 0];
+  for (const [, step] of steps) most = Math.max(most, (now += step));
+  return most;
 }
 
 /** A process that is no more waits for nobody. */

@@ -268,6 +268,7 @@ fn counts(expect: &Expect, received: &Snapshot, timeline: &[TimelineEvent]) -> V
         ("metric points", counts.points, received.counts.points),
         ("requests", counts.requests, received.counts.requests),
         ("failed requests", counts.failed_requests, received.counts.failed_requests),
+        ("violations", counts.violations, received.counts.violations),
         ("orphans", counts.orphans, spans().filter(|span| span.parent == Parent::Missing).count() as u64),
         ("duplicates", counts.duplicates, spans().filter(|span| span.copies > 1).count() as u64),
         ("sandboxes", counts.sandboxes, sandboxes.len() as u64),
@@ -280,7 +281,10 @@ fn counts(expect: &Expect, received: &Snapshot, timeline: &[TimelineEvent]) -> V
         Some(Failure {
             expected: format!("{name}, {wanted}"),
             found: format!("found {found}"),
-            closest: Vec::new(),
+            closest: match name {
+                "violations" => received.violations.iter().take(5).map(ToString::to_string).collect(),
+                _ => Vec::new(),
+            },
         })
     });
     failures.collect()

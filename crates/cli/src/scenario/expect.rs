@@ -103,6 +103,8 @@ pub(super) struct Counts {
     pub(super) points: Option<Count>,
     pub(super) requests: Option<Count>,
     pub(super) failed_requests: Option<Count>,
+    /// Ways in which requests are not as Datadog wants them.
+    pub(super) violations: Option<Count>,
     /// Spans whose parent did not arrive.
     pub(super) orphans: Option<Count>,
     /// Spans that arrived more than once.

@@ -104,7 +104,8 @@ impl Scenario {
                 answers.extend(came);
             }
             let open = self.events_of(EventType::Async, &answers);
-            let _ = tokio::time::timeout_at(deadline.into(), over(&lambda, open)).await;
+            let all_over = async { tokio::join!(over(&lambda, open), lambda.events_are_over()) };
+            let _ = tokio::time::timeout_at(deadline.into(), all_over).await;
             stack.shut_down(&lambda).await;
             let holds =
                 |received: &Snapshot| check::received(&self.expect, received, &lambda.timeline()).is_empty();
@@ -152,7 +153,9 @@ impl Scenario {
                 invocation_type: match event.kind {
                     EventType::Sync => InvocationType::RequestResponse,
                     EventType::Async => InvocationType::Event,
+                    EventType::DryRun => InvocationType::DryRun,
                 },
+                cognito_identity: event.cognito_identity.clone(),
                 client_context: event.client_context.clone(),
                 tenant_id: event.tenant_id.clone(),
                 ..InvokeOptions::default()

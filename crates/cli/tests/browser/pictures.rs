@@ -173,6 +173,13 @@ fn every_view_has_its_picture() {
         page.press("?");
         page.until("document.querySelector('dialog').open");
         page.picture(&format!("help-{theme}"));
+        page.window(800, 900);
+        for (name, place, done) in places(&stack) {
+            page.open(&format!("{}#view={place}", stack.page));
+            page.until(&format!("Boolean({done})"));
+            page.picture(&format!("half-{name}-{theme}"));
+            assert_eq!(overlaps(&mut page), json!([]), "{name}, {theme}, 800");
+        }
         page.window(400, 800);
         for (name, place, done) in places(&stack) {
             if ["invocations", "waterfall", "sandboxes", "logs"].contains(&name) {

@@ -27,11 +27,17 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts it, and waits until it says where its page is.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        // It keeps what is invoked where it runs.
+        Self::start_in(Path::new(env!("CARGO_TARGET_TMPDIR")), arguments)
+    }
+
+    /// The same in another folder.
+    pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_dd-lambda"))
             .args(arguments)
             .env("NO_COLOR", "1")
-            // It keeps what is invoked where it runs.
-            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .current_dir(folder)
+            .env_remove("CARGO_TARGET_DIR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -163,6 +169,7 @@ pub(crate) fn logs(lines: &[String]) -> Batch {
         arn: "arn:aws:lambda:us-east-1:123456789012:function:orders".into(),
         service: "orders".into(),
         tags: "env:test".into(),
+        durable: None,
     };
     Batch::Logs(lines.iter().enumerate().map(log).collect())
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use model::keys::headers::{CARRIER, RESOURCE_NAME, START_TIME};
 
+use streams::Edge;
+
 use super::{Told, room};
 use crate::carrier::Headers;
 use crate::json_text::{Edit, Object, edited, quoted, string};
@@ -23,6 +25,12 @@ pub(super) fn put_events<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<
 }
 
 fn detail<'a>(entry: &Object<'a>, told: &Told, room: &mut usize) -> Option<Edit<'a>> {
+    let pathway = told.pathway(|| {
+        let bus = entry.string("EventBusName").filter(|bus| !bus.is_empty());
+        let kind = entry.string("DetailType").unwrap_or_default();
+        let edge = Edge::produce("eventbridge", &kind).through(bus.as_deref().unwrap_or("default"));
+        (edge, size(entry).unwrap_or_default())
+    });
     let old = entry.get("Detail")?;
     let detail = string(old)?;
     let members = Object::parse(&detail)?;
@@ -33,9 +41,10 @@ fn detail<'a>(entry: &Object<'a>, told: &Told, room: &mut usize) -> Option<Edit<
     let bus = entry.string("EventBusName");
     let bus = bus.as_deref().map(|bus| bus.rsplit_once("event-bus/").map_or(bus, |(_, name)| name));
     let with = |headers: &Headers| edited(&detail, members.set(CARRIER, carrier(headers, bus, told.now)?));
-    let new = [&told.carrier.all, &told.carrier.ids]
-        .into_iter()
-        .filter_map(with)
+    let new = told
+        .carriers(pathway.as_deref())
+        .iter()
+        .filter_map(|headers| with(headers))
         .find(|new| new.len() <= detail.len().saturating_add(*room))?;
     *room = room.saturating_sub(new.len().saturating_sub(detail.len()));
     Some(Edit { old, new: quoted(&new) })

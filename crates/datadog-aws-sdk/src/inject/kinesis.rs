@@ -5,6 +5,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use model::keys::headers::CARRIER;
 
+use streams::Edge;
+
 use super::{Told, room};
 use crate::json_text::{Edit, Object, edited, string};
 
@@ -15,19 +17,23 @@ const LIMIT: usize = 10 * 1024 * 1024;
 
 pub(super) fn record<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<'a>>> {
     let mut room = RECORD_LIMIT;
-    data(body, told, &mut room).map(|edit| vec![edit])
+    data(body, body, told, &mut room).map(|edit| vec![edit])
 }
 
 pub(super) fn records<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<'a>>> {
     let records: Option<Vec<_>> = body.list("Records")?.into_iter().map(Object::parse).collect();
     let records = records?;
     let mut room = room(LIMIT, body.text().len(), || records.iter().map(size).sum())?;
-    Some(records.iter().filter_map(|record| data(record, told, &mut room)).collect())
+    Some(records.iter().filter_map(|record| data(body, record, told, &mut room)).collect())
 }
 
-fn data<'a>(record: &Object<'a>, told: &Told, room: &mut usize) -> Option<Edit<'a>> {
+fn data<'a>(request: &Object<'a>, record: &Object<'a>, told: &Told, room: &mut usize) -> Option<Edit<'a>> {
     let old = record.get("Data")?;
     let bytes = decoded(record)?;
+    let pathway = told.pathway(|| {
+        let stream = request.string("StreamARN").or_else(|| request.string("StreamName"));
+        (Edge::produce("kinesis", &stream.unwrap_or_default()), size(record).unwrap_or_default())
+    });
     let data = std::str::from_utf8(&bytes).ok()?;
     let members = Object::parse(data)?;
     // A member of that name that holds something else is the user's own.
@@ -36,7 +42,7 @@ fn data<'a>(record: &Object<'a>, told: &Told, room: &mut usize) -> Option<Edit<'
     }
     let key = record.string("PartitionKey").map_or(0, |key| key.len());
     let new = told
-        .texts
+        .texts(pathway.as_deref())
         .iter()
         .filter_map(|text| edited(data, members.set(CARRIER, text.clone())))
         .find(|new| new.len() <= data.len().saturating_add(*room) && new.len() + key <= RECORD_LIMIT)?;

@@ -4,10 +4,15 @@
 //! An edit is all or nothing, and none when in doubt: a protocol, a shape or a checksum that is not known here, a
 //! size or a number that would go over what the service takes.
 
+use std::borrow::Cow;
+
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use model::keys::headers::PATHWAY;
+use streams::Edge;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Headers};
+use crate::data_streams::{Flow, Passed};
 use crate::json_text::{Edit, Object, edited};
 
 mod eventbridge;
@@ -103,23 +108,66 @@ pub(crate) struct Told {
     texts: [String; 2],
     /// Milliseconds since 1970.
     now: u128,
+    /// Where pathways of messages are monitored.
+    flow: Option<Flow>,
 }
 
 impl Told {
     pub(crate) fn new(carrier: Carrier, now: u128) -> Self {
         let texts = carrier.texts();
-        Self { carrier, texts, now }
+        Self { carrier, texts, now, flow: None }
     }
 
-    /// The fullest text that adds no more than there is room for.
-    fn fitting(&self, room: usize, added: impl Fn(&str) -> usize) -> Option<&str> {
-        self.texts.iter().map(String::as_str).find(|text| added(text) <= room)
+    pub(crate) fn along(self, flow: Option<Flow>) -> Self {
+        Self { flow, ..self }
+    }
+
+    /// What went along pathways, to be counted once the call has succeeded.
+    pub(crate) fn passed(self) -> Option<Passed> {
+        self.flow.map(Flow::passed)
+    }
+
+    /// The pathway that a message carries, where they are monitored. Asked for once for each message, as it counts.
+    fn pathway(&self, passes: impl FnOnce() -> (Edge, usize)) -> Option<String> {
+        self.flow.as_ref().map(|flow| {
+            let (edge, size) = passes();
+            flow.pass(edge, size)
+        })
+    }
+
+    /// What a message may be told, the fullest first. It is the context that counts most.
+    fn texts(&self, pathway: Option<&str>) -> Cow<'_, [String]> {
+        let Some(pathway) = pathway else { return Cow::Borrowed(&self.texts) };
+        let with = |text: &String| match text.strip_suffix('}') {
+            Some("{") | None => format!("{{\"{PATHWAY}\":\"{pathway}\"}}"),
+            Some(open) => format!("{open},\"{PATHWAY}\":\"{pathway}\"}}"),
+        };
+        let mut texts: Vec<String> = self.texts.iter().map(with).collect();
+        texts.extend(self.texts.get(1).filter(|ids| *ids != "{}").cloned());
+        Cow::Owned(texts)
+    }
+
+    /// The same, not written yet.
+    fn carriers(&self, pathway: Option<&str>) -> Vec<Cow<'_, Headers>> {
+        let [all, ids] = [&self.carrier.all, &self.carrier.ids];
+        let Some(pathway) = pathway else { return vec![Cow::Borrowed(all), Cow::Borrowed(ids)] };
+        let with = |headers: &Headers| {
+            let mut headers = headers.clone();
+            headers.insert(PATHWAY.to_owned(), pathway.to_owned());
+            Cow::Owned(headers)
+        };
+        [with(all), with(ids)].into_iter().chain((!ids.is_empty()).then_some(Cow::Borrowed(ids))).collect()
     }
 }
 
 impl Injection {
     pub(crate) fn of(service: &str, operation: &str) -> Option<&'static Self> {
         INJECTIONS.iter().find(|row| row.operation == operation && row.service == service)
+    }
+
+    /// Whether it is about messages, which have pathways.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.service, "SQS" | "SNS" | "Kinesis" | "EventBridge")
     }
 
     /// Edits a request that is serialised and not yet signed.

@@ -2,9 +2,13 @@
 //! not what they expect.
 //! <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use model::keys::headers::CARRIER;
+
+use streams::Edge;
 
 use super::form::{decoded, decoded_len, encoded, pairs};
 use super::{Told, room};
@@ -50,6 +54,7 @@ struct Attribute {
 }
 
 fn attribute(form: &str, prefix: &str, told: &Told, room: &mut usize) -> Option<Attribute> {
+    let pathway = told.pathway(|| (Edge::produce("sns", &topic(form)), size(form, prefix)));
     let entries = format!("{prefix}MessageAttributes.entry.");
     let (mut count, mut last, mut own) = (0, 0, None);
     for (name, value) in pairs(form) {
@@ -67,7 +72,8 @@ fn attribute(form: &str, prefix: &str, told: &Told, room: &mut usize) -> Option<
         return None;
     }
     let added = |text: &str| CARRIER.len() + TYPE.len() + text.len();
-    let text = told.fitting(*room, added)?;
+    let texts = told.texts(pathway.as_deref());
+    let text = texts.iter().find(|text| added(text) <= *room)?;
     *room = room.saturating_sub(added(text));
     let entry = format!("{entries}{}.", own.unwrap_or(last + 1));
     let value = encoded(&BASE64_STANDARD.encode(text));
@@ -82,6 +88,11 @@ fn with(form: &str, new: &[Attribute]) -> String {
     let mut out = form.split('&').filter(stays).collect::<Vec<_>>().join("&");
     out.extend(new.iter().map(|attribute| attribute.pairs.as_str()));
     out
+}
+
+fn topic(form: &str) -> Cow<'_, str> {
+    let named = pairs(form).find(|(name, _)| matches!(*name, "TopicArn" | "TargetArn"));
+    named.and_then(|(_, arn)| decoded(arn)).unwrap_or_default()
 }
 
 fn size(form: &str, prefix: &str) -> usize {

@@ -5,7 +5,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use model::keys::headers::CARRIER;
 
+use streams::Edge;
+
 use super::{Told, room};
+use crate::data_streams::queue_name;
 use crate::json_text::{Edit, Object, quoted, string};
 
 /// Bytes of a message, and of all messages of a batch together: bodies, and attributes with their names and types.
@@ -15,7 +18,7 @@ const TYPE: &str = "String";
 
 pub(super) fn message<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<'a>>> {
     let mut room = room(LIMIT, body.text().len(), || size(body))?;
-    Some(attribute(body, told, &mut room))
+    Some(attribute(body, body, told, &mut room))
 }
 
 /// Each entry for itself, as long as there is room for all.
@@ -24,7 +27,7 @@ pub(super) fn batch<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<'a>>>
     let entries = entries?;
     let all = || entries.iter().map(size).sum();
     let mut room = room(LIMIT, body.text().len(), all)?;
-    Some(entries.iter().flat_map(|entry| attribute(entry, told, &mut room)).collect())
+    Some(entries.iter().flat_map(|entry| attribute(body, entry, told, &mut room)).collect())
 }
 
 /// Without being asked for, no attribute comes back.
@@ -40,7 +43,11 @@ pub(super) fn receive<'a>(body: &Object<'a>, _: &Told) -> Option<Vec<Edit<'a>>> 
     Some(body.set("MessageAttributeNames", format!("[{}]", given.join(","))))
 }
 
-fn attribute<'a>(message: &Object<'a>, told: &Told, room: &mut usize) -> Vec<Edit<'a>> {
+fn attribute<'a>(request: &Object<'a>, message: &Object<'a>, told: &Told, room: &mut usize) -> Vec<Edit<'a>> {
+    let pathway = told.pathway(|| {
+        let url = request.string("QueueUrl").unwrap_or_default();
+        (Edge::produce("sqs", queue_name(&url)), size(message).unwrap_or_default())
+    });
     let attributes = match message.get("MessageAttributes").filter(|given| *given != "null") {
         Some(given) => match Object::parse(given) {
             Some(given) => Some(given),
@@ -53,7 +60,8 @@ fn attribute<'a>(message: &Object<'a>, told: &Told, room: &mut usize) -> Vec<Edi
         return Vec::new();
     }
     let added = |text: &str| CARRIER.len() + TYPE.len() + text.len();
-    let Some(text) = told.fitting(*room, added) else { return Vec::new() };
+    let texts = told.texts(pathway.as_deref());
+    let Some(text) = texts.iter().find(|text| added(text) <= *room) else { return Vec::new() };
     *room = room.saturating_sub(added(text));
     let value = format!("{{\"DataType\":\"{TYPE}\",\"StringValue\":{}}}", quoted(text));
     match attributes {

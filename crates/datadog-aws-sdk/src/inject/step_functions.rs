@@ -26,7 +26,7 @@ pub(super) fn start_sync<'a>(body: &Object<'a>, told: &Told) -> Option<Vec<Edit<
         return None;
     }
     let with = |text: &String| edited(&input, members.set(CARRIER, text.clone()));
-    let new = told.texts.iter().filter_map(with).find(|new| new.len() <= LIMIT)?;
+    let new = told.texts(None).iter().filter_map(with).find(|new| new.len() <= LIMIT)?;
     Some(vec![Edit { old, new: quoted(&new) }])
 }
 

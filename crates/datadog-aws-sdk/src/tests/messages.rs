@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{answer, caller, header, kept, spans, whole_server};
 use crate::{DatadogInterceptor, Received, received, trace_messages};
 
-fn client(port: u16) -> Client {
+pub(super) fn client(port: u16) -> Client {
     let config = Builder::new()
         .behavior_version_latest()
         .endpoint_url(format!("http://127.0.0.1:{port}"))

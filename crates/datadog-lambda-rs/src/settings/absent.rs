@@ -23,7 +23,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
         "the library sends nothing about itself but what is on the spans",
     ),
     ("DD_REMOTE_CONFIGURATION_ENABLED", "a sandbox has no background process to be told of changes"),
-    ("DD_DATA_STREAMS_ENABLED", "Data Streams Monitoring is not supported"),
     ("DD_APPSEC_ENABLED", "App and API Protection is not supported"),
     ("DD_APPSEC_SCA_ENABLED", "as DD_APPSEC_ENABLED"),
     ("DD_PROFILING_ENABLED", "the profiler is not supported"),

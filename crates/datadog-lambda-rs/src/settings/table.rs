@@ -131,6 +131,18 @@ pub(super) const TABLE: &[Setting] = &[
         },
     ),
     row(
+        "DD_DATA_STREAMS_ENABLED",
+        "false",
+        "Whether checkpoints of Data Streams Monitoring are set: of what an event was taken from, and, with `datadog-aws-sdk`, of what is sent.",
+        |s, v| flag(&mut s.data_streams, v),
+    ),
+    row(
+        "DD_DSM_EXCHANGE_NAME",
+        "",
+        "The event bus that events of EventBridge come by, which they do not tell: a tag of their checkpoints.",
+        |s, v| text(&mut s.exchange, v),
+    ),
+    row(
         "DD_LOG_LEVEL",
         "info",
         "The least level of the library's own log lines; `debug` tells of each send, `off` of nothing.",

@@ -65,23 +65,33 @@ pub(super) enum Manner {
 pub(super) struct FakeAgent {
     pub(super) port: u16,
     chunks: Arc<Mutex<Vec<Chunk>>>,
+    /// The requests about data streams.
+    pub(super) streams: Arc<Mutex<Vec<Request>>>,
 }
 
 impl FakeAgent {
     /// Serves in the background of the current runtime; `seen` is told of each request.
     pub(super) async fn start(manner: Manner, seen: impl Fn(&Chunk) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let agent = Self { port: listener.local_addr().unwrap().port(), chunks: Arc::default() };
-        let kept = agent.chunks.clone();
+        let agent = Self {
+            port: listener.local_addr().unwrap().port(),
+            chunks: Arc::default(),
+            streams: Arc::default(),
+        };
+        let (kept, streams) = (agent.chunks.clone(), agent.streams.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (kept, seen) = (kept.clone(), seen.clone());
+                let (kept, streams, seen) = (kept.clone(), streams.clone(), seen.clone());
                 tokio::spawn(async move {
                     while let Some(request) = read_request(&mut stream).await {
-                        assert_eq!(request.line, "POST /v0.4/traces HTTP/1.1");
-                        let chunks = wire::v04::decode(&request.body).unwrap().chunks;
-                        chunks.iter().for_each(&seen);
-                        lock(&kept).extend(chunks);
+                        if request.line == "POST /v0.1/pipeline_stats HTTP/1.1" {
+                            lock(&streams).push(request);
+                        } else {
+                            assert_eq!(request.line, "POST /v0.4/traces HTTP/1.1");
+                            let chunks = wire::v04::decode(&request.body).unwrap().chunks;
+                            chunks.iter().for_each(&seen);
+                            lock(&kept).extend(chunks);
+                        }
                         match manner {
                             Manner::Answers => answer(&mut stream, "200 OK", "{}").await,
                             Manner::Fails => answer(&mut stream, "500 Error", "").await,

@@ -41,7 +41,7 @@ impl Engine {
         for one in self.invocations.take_all().collect::<Vec<_>>() {
             self.close(Some(one));
         }
-        self.stages.logs.release_orphans();
+        self.stages.logs.release_all();
         self.stages.derive_boot(self.now, &mut self.boot, true);
     }
 }

@@ -65,7 +65,7 @@ impl Engine {
                 self.stages.drops.add("logs", Reason::Platform, records);
                 None
             }
-            Record::RestoreStart => {
+            Record::RestoreStart(_) => {
                 self.boot.note_restore_start(time);
                 None
             }
@@ -110,6 +110,7 @@ impl Engine {
                 span.name == keys::spans::INVOCATION && span.resource != keys::lambda::PLACEHOLDER_RESOURCE;
             if let Some(id) = request_id_of(span).filter(|_| is_root) {
                 self.invocations.root_seen(now, &id);
+                self.stages.logs.note_span(&id, &span.meta);
             }
         }
         self.invocations.adopt(&mut chunks);

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use model::{
     Chunk, ClientStats, Forward, InitReport, InitStart, InitializationType, InvocationReport, LogLine,
-    Metric, MetricKind, Millis, Phase, PlatformSpan, Record, RequestId, RuntimeDone, SamplingPriority, Span,
-    SpanId, Start, Status, Tags, TelemetryRecord, Text, TraceId, TracerInfo, UnixNanos,
+    Metric, MetricKind, Millis, Phase, PlatformSpan, Record, RequestId, RestoreStart, RuntimeDone,
+    SamplingPriority, Span, SpanId, Start, Status, Tags, TelemetryRecord, Text, TraceId, TracerInfo,
+    UnixNanos,
 };
 use propagation::TraceContext;
 use trigger::{InferredEnd, InferredSpan, Reading};
@@ -141,6 +142,9 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             function_version: None,
             runtime_version: Some(words.get("version").unwrap_or("provided:al2023").to_owned().into()),
             runtime_version_arn: None,
+            instance_id: None,
+            instance_max_memory_mb: None,
+            function_arn: None,
         }),
         "init-report" => Record::InitReport(InitReport {
             duration: millis(words.next()),
@@ -149,9 +153,13 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             status: Some(Status::Success),
             error_type: None,
         }),
-        "start" => {
-            Record::Start(Start { request_id: request_id(words.next()), version: None, trace_header: None })
-        }
+        "start" => Record::Start(Start {
+            request_id: request_id(words.next()),
+            version: None,
+            trace_header: None,
+            function_arn: None,
+            tenant_id: None,
+        }),
         "done" => Record::RuntimeDone(RuntimeDone {
             request_id: request_id(words.next()),
             status: Status::parse(words.next()),
@@ -159,6 +167,8 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             error_type: words.get("type").map(|t| t.to_owned().into()),
             produced_bytes: words.number("bytes"),
             spans: platform_spans(words),
+            trace_header: None,
+            tenant_id: None,
         }),
         "report" => Record::Report(InvocationReport {
             request_id: request_id(words.next()),
@@ -171,11 +181,15 @@ fn record(verb: &str, rest: &str, words: &mut Words<'_>) -> Record {
             init_duration: words.get("init").map(millis),
             restore_duration: words.get("restore").map(millis),
             spans: platform_spans(words),
+            trace_header: None,
+            tenant_id: None,
         }),
-        "restore-start" => Record::RestoreStart,
-        "restore-report" => {
-            Record::RestoreReport { status: Status::Success, duration: words.bare.next().map(millis) }
-        }
+        "restore-start" => Record::RestoreStart(RestoreStart::default()),
+        "restore-report" => Record::RestoreReport {
+            status: Status::Success,
+            duration: words.bare.next().map(millis),
+            error_type: None,
+        },
         "log" => Record::FunctionLog(LogLine::Text(rest.to_owned())),
         "ext" => Record::ExtensionLog(LogLine::Text(rest.to_owned())),
         "json" => Record::FunctionLog(LogLine::Json(rest.to_owned())),

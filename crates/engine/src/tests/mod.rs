@@ -1,7 +1,10 @@
 //! Tests of the whole engine: facts as lines of text in, effects as lines of text out.
 
+mod corpus;
+mod durable;
 mod facts;
 mod invocations;
+mod late;
 mod lifecycle;
 mod managed;
 mod orders;
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use model::{Batch, UnixNanos};
 
-use crate::{Effect, Engine, Input, Outcome, SendId, Settings};
+use crate::{Effect, Engine, Input, Outcome, Receivers, SendId, Settings};
 
 /// When the clock of all tests begins: 2023-11-14T22:13:20Z.
 const T0: UnixNanos = UnixNanos::from_secs(1_700_000_000);
@@ -39,6 +42,8 @@ struct World {
     now: UnixNanos,
     on_the_way: BTreeMap<SendId, Batch>,
     delivered: Vec<Batch>,
+    /// What further intakes got.
+    copied: Vec<Batch>,
     nexts: usize,
     exited: bool,
     out: String,
@@ -51,6 +56,7 @@ impl World {
             now: T0,
             on_the_way: BTreeMap::new(),
             delivered: Vec::new(),
+            copied: Vec::new(),
             nexts: 0,
             exited: false,
             out: String::new(),
@@ -65,7 +71,14 @@ impl World {
             match effect {
                 Effect::Next => self.nexts += 1,
                 Effect::Exit => self.exited = true,
-                Effect::Send { id, batch, .. } => {
+                Effect::Send { id, batch, to, .. } => {
+                    if to != Receivers::Main {
+                        self.copied.push(batch.clone());
+                    }
+                    if to == Receivers::Others {
+                        self.engine.handle(self.now, Input::Sent { id, outcome: Outcome::accepted() });
+                        continue;
+                    }
                     assert!(self.on_the_way.insert(id, batch).is_none(), "{id:?} twice");
                 }
             }
@@ -125,6 +138,9 @@ impl World {
             ["tick"] => {
                 self.engine.tick(at);
                 self.drain();
+            }
+            ["late", id] => {
+                self.handle(Input::Late { id: SendId(id.trim_start_matches('#').parse().unwrap()) });
             }
             ["sent", how] => self.answer_all(Answer::parse(how)),
             ["sent", how, id] => {

@@ -32,6 +32,9 @@ struct Run {
 
 const HANDLER: Duration = ms(10);
 
+/// After so long without an answer a connection is taken to be dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Run {
     fn new(flush_strategy: FlushStrategy, intake: Intake) -> Self {
         let settings = Settings { flush_strategy, ..settings() };
@@ -94,19 +97,24 @@ impl Run {
     fn pass(&self, world: &mut World, to: model::UnixNanos) {
         let (delay, answer) = self.intake;
         while world.now < to {
+            let before = world.now;
             let next = (world.now + ms(1)).min(to);
             world.advance(next);
-            // The shell answers at the deadline at the latest.
-            let due_at = |id: &crate::SendId| {
+            // When it is answered, and when it is late.
+            let times = |id: &crate::SendId| {
                 let head = format!(" send #{} ", id.0);
                 let line = world.out.lines().find(|line| line.contains(&head)).unwrap();
                 let time = |word: &str| T0 + ms(word.parse().unwrap());
                 let (sent, until) = (line.split(' ').next().unwrap(), line.rsplit(' ').next().unwrap());
-                (time(sent) + delay).min(time(until))
+                (time(sent) + delay.min(PATIENCE), time(until))
             };
-            let due: Vec<_> = world.on_the_way.keys().copied().filter(|id| world.now >= due_at(id)).collect();
-            for id in due {
-                world.answer(id, answer);
+            let on_the_way: Vec<_> = world.on_the_way.keys().map(|id| (*id, times(id))).collect();
+            for (id, (answered, late)) in on_the_way {
+                if world.now >= answered {
+                    world.answer(id, answer);
+                } else if world.now >= late && before < late {
+                    world.handle(Input::Late { id });
+                }
             }
         }
     }

@@ -6,14 +6,20 @@ use std::fmt::Write;
 use model::{Batch, ClientStats, Log, Series, SketchSeries, Span, Text, TraceChunk, UnixNanos};
 
 use super::T0;
-use crate::Effect;
+use crate::{Effect, Receivers};
 
 pub(super) fn effect(out: &mut String, ms: u128, effect: &Effect) {
     match effect {
         Effect::Next => writeln!(out, "{ms} next").unwrap(),
         Effect::Exit => writeln!(out, "{ms} exit").unwrap(),
-        Effect::Send { id, batch, deadline } => {
-            writeln!(out, "{ms} send #{} {} until {}", id.0, batch.signal().as_str(), at(*deadline)).unwrap();
+        Effect::Send { id, batch, deadline, to } => {
+            let to = match to {
+                Receivers::Main => "",
+                Receivers::All => " to all",
+                Receivers::Others => " to others",
+            };
+            let (signal, until) = (batch.signal().as_str(), at(*deadline));
+            writeln!(out, "{ms} send #{}{to} {signal} until {until}", id.0).unwrap();
             for line in lines(batch) {
                 writeln!(out, "{line}").unwrap();
             }

@@ -80,6 +80,27 @@ fn a_lines_own_tags_go_with_the_functions() {
     );
 }
 
+/// As OpenTelemetry's logs do, and loggers that use its names.
+#[test]
+fn a_line_that_names_its_service_is_of_that() {
+    let mut world = World::new(logs_only());
+    world.drain();
+    for line in [
+        "1 invoke r1",
+        "1 start r1",
+        r#"2 json {"service.name":"shop","message":"x"}"#,
+        r#"2 json {"service.name":"","message":"y"}"#,
+        "3 done r1 success 1",
+    ] {
+        world.line(line);
+    }
+    world.accept_all();
+    let logs =
+        world.delivered.iter().flat_map(|b| if let Batch::Logs(logs) = b { logs.as_slice() } else { &[] });
+    let named: Vec<_> = logs.filter(|log| log.service == "shop").map(|log| log.message.as_str()).collect();
+    assert_eq!(named, [r#"{"service.name":"shop","message":"x"}"#]);
+}
+
 #[test]
 fn lines_that_wait_for_a_start_are_bounded_and_not_lost() {
     let mut world = World::new(logs_only());

@@ -71,6 +71,16 @@ pub(super) const TABLE: &[Setting] = &[
         read: |config, value| set(&mut config.platform_logs, boolean(value)),
     },
     Setting {
+        key: "DD_LAMBDA_DURABLE_FUNCTION_LOG_BUFFER_SIZE",
+        aliases: &[],
+        default: "0",
+        expects: "a number of invocations, 0 to 1000",
+        doc: "Of so many invocations of a durable function the log lines wait until it is known which execution they are a \
+              part of, which they then say. 0: none waits; those that come after it is known say it all the same.",
+        secret: false,
+        read: |config, value| set(&mut config.durable_hold, value.parse().ok().filter(|held| *held <= 1000)),
+    },
+    Setting {
         key: "DD_STATSD_METRIC_NAMESPACE",
         aliases: &[],
         default: "none",
@@ -150,6 +160,19 @@ pub(super) const TABLE: &[Setting] = &[
               open files, threads, `/tmp`.",
         secret: false,
         read: |config, value| set(&mut config.proc_metrics, boolean(value)),
+    },
+    Setting {
+        key: "DD_DOGSTATSD_SO_RCVBUF",
+        aliases: &[],
+        default: "4194304",
+        expects: "a number of bytes, 4096 to 67108864",
+        doc: "Bytes of DogStatsD datagrams that the kernel is asked to keep until they are read. It gives no more than it \
+              allows; datagrams that it had no room for are counted in `datadog.serverless.extension.dropped`.",
+        secret: false,
+        read: |config, value| {
+            let bytes = value.parse().ok().filter(|bytes| (4096..=64 << 20).contains(bytes));
+            set(&mut config.dogstatsd_buffer, bytes)
+        },
     },
     Setting {
         key: "DD_DOGSTATSD_SOCKET",

@@ -2,7 +2,7 @@
 //! `settings`.
 
 use secrets::{ApiKey, Proxy};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{ADDRESS, BOOL, PROXY, Setting, address, boolean, maybe, set};
 use crate::address::Address;
@@ -11,6 +11,7 @@ use crate::tls::MinTls;
 
 /// One signal goes to so many further places at most.
 const MAX_TARGETS: usize = 8;
+const LEVEL: &str = "a level of zstd, 1 to 22";
 const EXCEPTIONS: &str = "domains, addresses or networks, separated by commas";
 const ENDPOINTS: &str = "a JSON object of addresses, each with a list of API keys";
 const LOG_ENDPOINTS: &str = "a JSON array of objects with api_key, Host and Port";
@@ -97,7 +98,7 @@ pub(super) const TABLE: &[Setting] = &[
         default: "none",
         expects: ENDPOINTS,
         doc: "Where metrics go too: `{\"https://api.datadoghq.eu\": [\"<key>\"]}`. So for all additional endpoints: each gets a \
-              copy of what the main intake is done with, with the keys that stand here; one that fails holds back \
+              copy, also while the main intake is down, with the keys that stand here; one that fails holds back \
               nothing else.",
         secret: true,
         read: |config, value| {
@@ -116,6 +117,65 @@ pub(super) const TABLE: &[Setting] = &[
             let targets = endpoints(config, "DD_APM_ADDITIONAL_ENDPOINTS", value);
             set(&mut config.additional.traces, targets)
         },
+    },
+    Setting {
+        key: "DD_APM_PROFILING_ADDITIONAL_ENDPOINTS",
+        aliases: &[],
+        default: "none",
+        expects: ENDPOINTS,
+        doc: "Where profiles go too: `{\"https://intake.profile.datadoghq.eu\": [\"<key>\"]}`.",
+        secret: true,
+        read: |config, value| {
+            let targets = endpoints(config, "DD_APM_PROFILING_ADDITIONAL_ENDPOINTS", value);
+            set(&mut config.additional.profiling, targets)
+        },
+    },
+    Setting {
+        key: "DD_APM_DEBUGGER_ADDITIONAL_ENDPOINTS",
+        aliases: &[],
+        default: "none",
+        expects: ENDPOINTS,
+        doc: "Where what the debugger found goes too: `{\"https://http-intake.logs.datadoghq.eu\": [\"<key>\"]}`.",
+        secret: true,
+        read: |config, value| {
+            let targets = endpoints(config, "DD_APM_DEBUGGER_ADDITIONAL_ENDPOINTS", value);
+            set(&mut config.additional.debugger, targets)
+        },
+    },
+    Setting {
+        key: "DD_APM_DEBUGGER_DIAGNOSTICS_ADDITIONAL_ENDPOINTS",
+        aliases: &[],
+        default: "none",
+        expects: ENDPOINTS,
+        doc: "Where what the debugger says of itself goes too: `{\"https://debugger-intake.datadoghq.eu\": [\"<key>\"]}`.",
+        secret: true,
+        read: |config, value| {
+            let targets = endpoints(config, "DD_APM_DEBUGGER_DIAGNOSTICS_ADDITIONAL_ENDPOINTS", value);
+            set(&mut config.additional.debugger_diagnostics, targets)
+        },
+    },
+    Setting {
+        key: "DD_APM_TELEMETRY_ADDITIONAL_ENDPOINTS",
+        aliases: &[],
+        default: "none",
+        expects: ENDPOINTS,
+        doc: "Where tracers' telemetry of themselves goes too: `{\"https://instrumentation-telemetry-intake.datadoghq.eu\": \
+              [\"<key>\"]}`.",
+        secret: true,
+        read: |config, value| {
+            let targets = endpoints(config, "DD_APM_TELEMETRY_ADDITIONAL_ENDPOINTS", value);
+            set(&mut config.additional.telemetry, targets)
+        },
+    },
+    Setting {
+        key: "DD_EVP_PROXY_CONFIG_ADDITIONAL_ENDPOINTS",
+        aliases: &[],
+        default: "none",
+        expects: ENDPOINTS,
+        doc: "Where what tracers send to `/evp_proxy/` goes too: sites, `{\"datadoghq.eu\": [\"<key>\"]}`, before which the name of \
+              the intake is put, or whole addresses, with `https://`.",
+        secret: true,
+        read: evp_endpoints,
     },
     Setting {
         key: "DD_LOGS_CONFIG_ADDITIONAL_ENDPOINTS",
@@ -157,9 +217,50 @@ pub(super) const TABLE: &[Setting] = &[
         secret: false,
         read: |config, value| set(&mut config.logs_compression, boolean(value)),
     },
+    Setting {
+        key: "DD_COMPRESSION_LEVEL",
+        aliases: &[],
+        default: "1",
+        expects: LEVEL,
+        doc: "How hard data is compressed, with zstd: 1, the fastest, to 22. A higher level saves a few per cent for many times the \
+              work, and takes memory.",
+        secret: false,
+        read: |config, value| set(&mut config.compression.all, level(value)),
+    },
+    Setting {
+        key: "DD_APM_CONFIG_COMPRESSION_LEVEL",
+        aliases: &[],
+        default: "none",
+        expects: LEVEL,
+        doc: "The same for traces alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        secret: false,
+        read: |config, value| maybe(&mut config.compression.traces, level(value)),
+    },
+    Setting {
+        key: "DD_METRICS_CONFIG_COMPRESSION_LEVEL",
+        aliases: &[],
+        default: "none",
+        expects: LEVEL,
+        doc: "The same for metrics alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        secret: false,
+        read: |config, value| maybe(&mut config.compression.metrics, level(value)),
+    },
+    Setting {
+        key: "DD_LOGS_CONFIG_COMPRESSION_LEVEL",
+        aliases: &[],
+        default: "none",
+        expects: LEVEL,
+        doc: "The same for logs alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        secret: false,
+        read: |config, value| maybe(&mut config.compression.logs, level(value)),
+    },
 ];
 
 /// Keeps what can be used and tells of the rest.
+fn level(value: &str) -> Option<i32> {
+    value.parse().ok().filter(|level| (1..=22).contains(level))
+}
+
 fn exceptions(config: &mut Config, name: &str, list: &str) -> bool {
     for bad in config.no_proxy.add(list) {
         config.problems.push(Problem {
@@ -186,6 +287,20 @@ fn endpoints(config: &mut Config, name: &str, value: &str) -> Option<Vec<Target>
         }
     }
     Some(targets)
+}
+
+/// The same, of addresses and sites.
+fn evp_endpoints(config: &mut Config, value: &str) -> bool {
+    let Ok(Value::Object(all)) = serde_json::from_str(value) else { return false };
+    let (addresses, sites): (Map<_, _>, Map<_, _>) =
+        all.into_iter().partition(|(url, _)| url.contains("://"));
+    let mut read = |all: Map<String, Value>| {
+        let name = "DD_EVP_PROXY_CONFIG_ADDITIONAL_ENDPOINTS";
+        endpoints(config, name, &Value::from(all).to_string()).unwrap_or_default()
+    };
+    let (evp, evp_sites) = (read(addresses), read(sites));
+    (config.additional.evp, config.additional.evp_sites) = (evp, evp_sites);
+    true
 }
 
 /// `[{"api_key": …, "Host": …, "Port": …}, …]`, names in any case.

@@ -6,15 +6,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::Outcome;
+use engine::{Outcome, Receivers};
 use http_body_util::Full;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request};
-use model::{Batch, Forward, Signal, UnixNanos};
+use model::{Batch, Forward, Signal};
 use payload::events::{CHECKS_PATH, EVENTS_PATH};
+use tokio::task::spawn_local;
 
+use super::copies::Copies;
 use super::uplink::Uplink;
-use super::{Told, Verdict, within};
+use super::{Patience, Told, Verdict};
 use crate::address::Address;
 use crate::config::Config;
 use crate::egress::Egress;
@@ -35,6 +37,7 @@ pub(crate) struct Forwards {
     egress: Rc<Egress>,
     connect_timeout: Duration,
     uplinks: RefCell<Vec<Rc<Uplink>>>,
+    copies: Copies,
 }
 
 impl Forwards {
@@ -49,37 +52,92 @@ impl Forwards {
         ];
         let (site, set_else) = (config.site.clone(), config.evp_url.clone());
         let (connect_timeout, metrics) = (config.connect_timeout, config.metrics_url.clone());
-        Self { keys, site, set, metrics, set_else, egress, connect_timeout, uplinks: RefCell::new(uplinks) }
+        let copies = Copies::new(config, egress.clone());
+        let uplinks = RefCell::new(uplinks);
+        Self { keys, site, set, metrics, set_else, egress, connect_timeout, uplinks, copies }
     }
 
-    /// Sends each; what is worth another try comes back, all of it when none got through.
-    pub(crate) async fn deliver(&self, all: Vec<Forward>, deadline: UnixNanos) -> Outcome {
-        let mut key = match self.keys.key(deadline).await {
+    /// Sends each, those for different servers beside each other; what is worth another try comes back.
+    /// The further intakes of each get theirs beside, with keys of their own.
+    pub(crate) async fn deliver(
+        self: Rc<Self>,
+        all: Vec<Forward>,
+        to: Receivers,
+        patience: Rc<Patience>,
+    ) -> Outcome {
+        if to != Receivers::Main {
+            self.copies.take(&all);
+        }
+        let copies = self.copies.send(patience.deadline);
+        let mut outcome = match to {
+            // They stay with the engine for the main intake.
+            Receivers::Others => Outcome::accepted(),
+            Receivers::Main | Receivers::All => self.deliver_to_main(all, patience).await,
+        };
+        for copy in copies {
+            let cost = copy.await.unwrap_or_default();
+            outcome.cost.requests += cost.requests;
+            outcome.cost.bytes = outcome.cost.bytes.saturating_add(cost.bytes);
+        }
+        outcome
+    }
+
+    async fn deliver_to_main(self: Rc<Self>, all: Vec<Forward>, patience: Rc<Patience>) -> Outcome {
+        let key = match self.keys.key(patience.deadline).await {
             Found::Yes(key) => key,
             Found::NotYet => return Outcome::retry(Batch::Forwards(all)),
             Found::No => return Outcome::refused(&Batch::Forwards(all)),
         };
-        let mut outcome = Outcome::accepted();
-        let (mut later, mut down) = (Vec::new(), Vec::<Address>::new());
+        let mut servers: Vec<(Address, Vec<Forward>)> = Vec::new();
         for forward in all {
             let address = self.address(&forward.subdomain, &forward.path);
-            if down.iter().any(|known| known.same_server(&address)) {
+            match servers.iter_mut().find(|(known, _)| known.same_server(&address)) {
+                Some((_, forwards)) => forwards.push(forward),
+                None => servers.push((address, vec![forward])),
+            }
+        }
+        let deliveries: Vec<_> = servers
+            .into_iter()
+            .map(|(_, forwards)| {
+                spawn_local(self.clone().deliver_to_one(forwards, key.clone(), patience.clone()))
+            })
+            .collect();
+        let (mut whole, mut later) = (Outcome::accepted(), Vec::new());
+        for delivery in deliveries {
+            let Ok((outcome, rest)) = delivery.await else { continue };
+            whole.refused += outcome.refused;
+            whole.too_large += outcome.too_large;
+            whole.cost.requests += outcome.cost.requests;
+            whole.cost.bytes = whole.cost.bytes.saturating_add(outcome.cost.bytes);
+            later.extend(rest);
+        }
+        Outcome { retry: (!later.is_empty()).then_some(Batch::Forwards(later)), ..whole }
+    }
+
+    /// Those for one server, one after the other until one fails; gives what is worth another try.
+    async fn deliver_to_one(
+        self: Rc<Self>,
+        forwards: Vec<Forward>,
+        mut key: Key,
+        patience: Rc<Patience>,
+    ) -> (Outcome, Vec<Forward>) {
+        let (mut outcome, mut later) = (Outcome::accepted(), Vec::new());
+        for forward in forwards {
+            if !later.is_empty() || patience.is_over() {
                 later.push(forward);
                 continue;
             }
+            let address = self.address(&forward.subdomain, &forward.path);
             outcome.cost.add(forward.body.len());
-            match self.send(&mut key, &address, &forward, deadline).await {
+            match self.send(&mut key, &address, &forward, &patience).await {
                 Verdict::Accepted => {}
-                Verdict::Later => {
-                    down.push(address);
-                    later.push(forward);
-                }
+                Verdict::Later => later.push(forward),
                 // It cannot be cut.
                 Verdict::TooLarge => outcome.too_large += 1,
                 Verdict::Refused | Verdict::BadKey(_) => outcome.refused += 1,
             }
         }
-        Outcome { retry: (!later.is_empty()).then_some(Batch::Forwards(later)), ..outcome }
+        (outcome, later)
     }
 
     /// Sends one, with another key if the intake wants one and there is one.
@@ -88,19 +146,18 @@ impl Forwards {
         key: &mut Key,
         address: &Address,
         forward: &Forward,
-        deadline: UnixNanos,
+        patience: &Patience,
     ) -> Verdict {
         let told = Told { what: Signal::Forwards.as_str(), address, site: &self.site };
         let uplink = self.uplink(address);
         loop {
-            let reply = uplink.call(request(&key.value, address, forward));
-            let verdict = match within(deadline, reply).await {
-                Some(Ok(reply)) => told.verdict(reply.status, &reply.body),
-                Some(Err(error)) => told.unreachable(&error),
-                None => told.timed_out(),
+            let call = uplink.call(request(&key.value, address, forward), patience.deadline);
+            let verdict = match patience.wait(told, call).await {
+                Ok(reply) => told.verdict(reply.status, &reply.body),
+                Err(error) => told.unreachable(&error),
             };
             let Verdict::BadKey(status) = verdict else { return verdict };
-            match self.keys.renewed(key, deadline).await {
+            match self.keys.renewed(key, patience.deadline).await {
                 Renewed::Yes(other) => *key = other,
                 Renewed::NotYet => return Verdict::Later,
                 Renewed::No => {
@@ -140,7 +197,7 @@ impl Forwards {
     }
 }
 
-fn request(key: &HeaderValue, address: &Address, forward: &Forward) -> Request<Full<Bytes>> {
+pub(super) fn request(key: &HeaderValue, address: &Address, forward: &Forward) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::from(forward.body.clone())));
     *request.method_mut() = Method::POST;
     let path = forward.path.split_once('?').map_or(&*forward.path, |(path, _)| path);

@@ -1,42 +1,78 @@
-//! Further intakes that get a copy of what the main one is done with (dual shipping). Each has a key of its own, which
-//! is never searched for. What one of them does not take waits here, within a bound, and goes with the next copy; it
-//! changes nothing for the main intake, and what that one has not yet taken is not here yet: nothing is here twice.
+//! Further intakes that get a copy of everything (dual shipping). Each has a key of its own, which is never searched
+//! for. What one of them does not take waits here, within a bound, and goes with the next copy. The main intake and
+//! these know nothing of each other: one that fails changes nothing for the rest.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::Cost;
+use http_body_util::Full;
+use hyper::Request;
 use hyper::header::HeaderValue;
 use model::{Signal, UnixNanos};
+use secrets::ApiKey;
+use tokio::task::spawn_local;
 
 use super::uplink::Uplink;
 use super::{Body, Told, Verdict, request, within};
+use crate::address::Address;
 use crate::config::{Config, Target};
 use crate::driver::now;
 use crate::egress::Egress;
 use crate::log::{self, Level};
 
-/// Bytes that may wait for one intake and signal; beyond, the oldest are dropped.
+/// Bytes that may wait for one intake and signal, those on their way included; beyond, the oldest are dropped.
 const MAX_WAITING: usize = 1 << 20;
 /// How long an intake that did not take something is left alone; doubles with each time in a row.
 const REST: Duration = Duration::from_secs(2);
 const MAX_DOUBLINGS: u32 = 5;
+/// How long one that failed last is waited for.
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A request that is for several intakes.
+pub(super) trait Parcel: Clone + 'static {
+    /// Bytes of its body.
+    fn bytes(&self) -> usize;
+    fn request(&self, address: &Address, key: &HeaderValue, signal: Signal) -> Request<Full<Bytes>>;
+}
+
+impl Parcel for Body {
+    fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn request(&self, address: &Address, key: &HeaderValue, signal: Signal) -> Request<Full<Bytes>> {
+        request(address, key, payload::endpoint(signal), self.clone())
+    }
+}
 
 /// One further intake of one signal.
-pub(crate) struct Other {
+pub(crate) struct Other<P = Body> {
     uplink: Rc<Uplink>,
     key: HeaderValue,
     signal: Signal,
-    waiting: RefCell<VecDeque<Body>>,
-    /// Of all that waits.
+    waiting: RefCell<VecDeque<P>>,
+    /// Of all that waits or is on its way.
     bytes: Cell<usize>,
     failures: Cell<u32>,
     rests_until: Cell<UnixNanos>,
 }
 
 impl Other {
+    /// The further intakes of a signal, as set.
+    pub(super) fn targets(signal: Signal, config: &Config) -> &[Target] {
+        match signal {
+            Signal::Traces | Signal::Stats => &config.additional.traces,
+            Signal::Series | Signal::Sketches => &config.additional.metrics,
+            Signal::Logs => &config.additional.logs,
+            // Each kind of them has its own.
+            Signal::Forwards => &[],
+        }
+    }
+
     /// All of a signal. Signals that share an intake share a connection, which is one of `uplinks`.
     pub(crate) fn of(
         signal: Signal,
@@ -44,12 +80,6 @@ impl Other {
         egress: &Rc<Egress>,
         uplinks: &mut Vec<Rc<Uplink>>,
     ) -> Vec<Rc<Self>> {
-        let targets = match signal {
-            Signal::Traces | Signal::Stats => &config.additional.traces,
-            Signal::Series | Signal::Sketches => &config.additional.metrics,
-            Signal::Logs => &config.additional.logs,
-            Signal::Forwards => return Vec::new(),
-        };
         let other = |target: &Target| {
             let known = uplinks.iter().find(|uplink| *uplink.address() == target.address).cloned();
             let uplink = known.unwrap_or_else(|| {
@@ -58,31 +88,36 @@ impl Other {
                 uplinks.push(new.clone());
                 new
             });
-            let mut key = HeaderValue::from_str(target.key.as_str()).ok()?;
-            key.set_sensitive(true);
-            Some(Rc::new(Self {
-                uplink,
-                key,
-                signal,
-                waiting: RefCell::default(),
-                bytes: Cell::new(0),
-                failures: Cell::new(0),
-                rests_until: Cell::new(UnixNanos(0)),
-            }))
+            Self::new(signal, uplink, &target.key).map(Rc::new)
         };
-        targets.iter().filter_map(other).collect()
+        Self::targets(signal, config).iter().filter_map(other).collect()
+    }
+}
+
+impl<P: Parcel> Other<P> {
+    /// `None`: the key cannot stand in a header.
+    pub(super) fn new(signal: Signal, uplink: Rc<Uplink>, key: &ApiKey) -> Option<Self> {
+        let mut key = HeaderValue::from_str(key.as_str()).ok()?;
+        key.set_sensitive(true);
+        let (waiting, rests_until) = (RefCell::default(), Cell::new(UnixNanos(0)));
+        Some(Self { uplink, key, signal, waiting, bytes: Cell::new(0), failures: Cell::new(0), rests_until })
+    }
+
+    /// Whether requests go to this address with this key.
+    pub(super) fn is_to(&self, address: &Address, key: &ApiKey) -> bool {
+        self.uplink.address() == address && self.key.as_bytes() == key.as_str().as_bytes()
     }
 
     /// One more request to send.
-    pub(super) fn copy(&self, body: Body) {
-        self.bytes.set(self.bytes.get() + body.bytes.len());
+    pub(super) fn copy(&self, body: P) {
+        self.bytes.set(self.bytes.get() + body.bytes());
         let mut waiting = self.waiting.borrow_mut();
         waiting.push_back(body);
         let mut dropped = 0_u64;
         while self.bytes.get() > MAX_WAITING
             && let Some(oldest) = waiting.pop_front()
         {
-            self.bytes.set(self.bytes.get().saturating_sub(oldest.bytes.len()));
+            self.bytes.set(self.bytes.get().saturating_sub(oldest.bytes()));
             dropped += 1;
         }
         if dropped > 0 {
@@ -94,38 +129,61 @@ impl Other {
         }
     }
 
-    /// Sends what waits, unless the intake rests; what that cost.
-    pub(super) async fn send(&self, deadline: UnixNanos) -> Cost {
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// Sends what waits, unless the intake rests, and waits for it until the deadline; what that cost.
+    pub(super) async fn send(self: Rc<Self>, deadline: UnixNanos) -> Cost {
         let mut cost = Cost::default();
+        let short = deadline.min(now() + SHORT);
         while now() >= self.rests_until.get() {
+            let until = if self.failures.get() == 0 { deadline } else { short };
+            if now() >= until {
+                break;
+            }
             let Some(body) = self.waiting.borrow_mut().pop_front() else { break };
-            self.bytes.set(self.bytes.get().saturating_sub(body.bytes.len()));
-            cost.add(body.bytes.len());
-            match self.post(body.clone(), deadline).await {
-                Verdict::Later => {
-                    self.bytes.set(self.bytes.get() + body.bytes.len());
-                    self.waiting.borrow_mut().push_front(body);
-                    let failures = self.failures.get();
-                    self.failures.set(failures.saturating_add(1));
-                    self.rests_until.set(now() + REST * (1 << failures.min(MAX_DOUBLINGS)));
-                    break;
-                }
-                Verdict::Accepted | Verdict::TooLarge | Verdict::Refused | Verdict::BadKey(_) => {
-                    self.failures.set(0);
-                }
+            cost.add(body.bytes());
+            // It goes on when nobody waits for it any more.
+            let carried = spawn_local(self.clone().carry(body, until));
+            if within(until, carried).await.is_none() {
+                self.rest();
             }
         }
         cost
     }
 
-    async fn post(&self, body: Body, deadline: UnixNanos) -> Verdict {
+    /// Sends one request; it waits again when it was not taken.
+    async fn carry(self: Rc<Self>, body: P, deadline: UnixNanos) {
+        match self.post(&body, deadline).await {
+            Verdict::Later => {
+                self.waiting.borrow_mut().push_front(body);
+                self.rest();
+            }
+            Verdict::Accepted | Verdict::TooLarge | Verdict::Refused | Verdict::BadKey(_) => {
+                self.bytes.set(self.bytes.get().saturating_sub(body.bytes()));
+                self.failures.set(0);
+                self.rests_until.set(UnixNanos(0));
+            }
+        }
+    }
+
+    fn rest(&self) {
+        if now() < self.rests_until.get() {
+            return;
+        }
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        self.rests_until.set(now() + REST * (1 << failures.min(MAX_DOUBLINGS)));
+    }
+
+    async fn post(&self, body: &P, deadline: UnixNanos) -> Verdict {
         let address = self.uplink.address();
         let told = Told { what: self.signal.as_str(), address, site: "" };
-        let call = self.uplink.call(request(address, &self.key, payload::endpoint(self.signal), body));
-        let verdict = match within(deadline, call).await {
-            Some(Ok(reply)) => told.verdict(reply.status, &reply.body),
-            Some(Err(error)) => told.unreachable(&error),
-            None => told.timed_out(),
+        let request = body.request(address, &self.key, self.signal);
+        let verdict = match self.uplink.call(request, deadline).await {
+            Ok(reply) => told.verdict(reply.status, &reply.body),
+            Err(error) => told.unreachable(&error),
         };
         let why = match &verdict {
             Verdict::BadKey(status) => format!("answers {status}: check its key"),

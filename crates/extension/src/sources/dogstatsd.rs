@@ -20,8 +20,6 @@ use crate::log;
 
 /// The most that one datagram can hold.
 const DATAGRAM_BYTES: usize = 65_536;
-/// What the kernel is asked to keep for us; it gives as much as it allows (`net.core.rmem_max`).
-const RECEIVE_BUFFER: usize = 4 << 20;
 /// Datagrams that are read before others get their turn.
 const AT_ONCE: usize = 256;
 /// So many datagrams, or bytes of them, that came at once may have been more than the kernel keeps.
@@ -40,16 +38,17 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn udp(address: SocketAddr) -> io::Result<Self> {
+    /// `room`: bytes that the kernel is asked to keep for us; it gives as much as it allows (`net.core.rmem_max`).
+    pub(crate) fn udp(address: SocketAddr, room: usize) -> io::Result<Self> {
         let socket = std::net::UdpSocket::bind(address)?;
         socket.set_nonblocking(true)?;
         // Less room is no reason not to listen.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        let _ = SockRef::from(&socket).set_recv_buffer_size(room);
         UdpSocket::from_std(socket).map(Self::Udp)
     }
 
     /// A socket file that a process left behind is replaced, one that is read from is not.
-    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+    pub(crate) fn unix(path: &Path, room: usize) -> io::Result<Self> {
         let is_left_behind = || {
             let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
             let is_dead = || std::os::unix::net::UnixDatagram::unbound()?.connect(path);
@@ -63,7 +62,7 @@ impl Socket {
             bound => bound,
         }?;
         socket.set_nonblocking(true)?;
-        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        let _ = SockRef::from(&socket).set_recv_buffer_size(room);
         UnixDatagram::from_std(socket).map(Self::Unix)
     }
 

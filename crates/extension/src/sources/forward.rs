@@ -6,12 +6,13 @@ use hyper::http::request::Parts;
 use model::{Forward, Text};
 
 /// Where a path of the agent goes: what stands before the site, and the path there.
-const ROUTES: [(&str, &str, &str); 6] = [
+const ROUTES: [(&str, &str, &str); 7] = [
     ("/v0.1/pipeline_stats", "trace.agent", "/api/v0.1/pipeline_stats"),
     ("/profiling/v1/input", "intake.profile", "/api/v2/profile"),
     ("/debugger/v1/input", "http-intake.logs", "/api/v2/logs"),
     ("/debugger/v1/diagnostics", "debugger-intake", "/api/v2/debugger"),
     ("/debugger/v2/input", "debugger-intake", "/api/v2/debugger"),
+    ("/symdb/v1/input", "debugger-intake", "/api/v2/debugger"),
     ("/telemetry/proxy/api/v2/apmtelemetry", "instrumentation-telemetry-intake", "/api/v2/apmtelemetry"),
 ];
 
@@ -93,6 +94,7 @@ mod tests {
         };
         check("/profiling/v1/input", None, Some("intake.profile /api/v2/profile"));
         check("/debugger/v1/input?ddtags=a%3Ab", None, Some("http-intake.logs /api/v2/logs?ddtags=a%3Ab"));
+        check("/symdb/v1/input?a", None, Some("debugger-intake /api/v2/debugger?a"));
         check(
             "/telemetry/proxy/api/v2/apmtelemetry",
             None,

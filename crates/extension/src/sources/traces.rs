@@ -1,6 +1,5 @@
 //! The trace agent's endpoints, for tracers in the function.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -8,21 +7,24 @@ use engine::{Dropped, Input};
 use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use model::{Text, TracerInfo};
-use wire::v04::{Cutter, DecodeError, Decoded};
+use payload::{DecompressError, Unpacker};
+use tokio::task::yield_now;
+use wire::cut::{Cutter, Version};
+use wire::v04::DecodeError;
 
 use crate::config::Config;
-use crate::inbox::{Arrival, Inbox, Protocol, Sent};
+use crate::inbox::{Arrival, Inbox, Room, Sent};
 use crate::log::{self, Level};
 use crate::sources::forward;
 use crate::sources::http::{Answer, Body, BodyError, Source, json, not_found, read_body, read_held};
 use crate::sources::stats::Defaults;
 
-/// As in the agent.
+/// As in the agent, packed and unpacked.
 const MAX_BODY: usize = 50 << 20;
-/// Of the protocols whose bodies cannot be taken apart while they come, and of packed ones, unpacked.
-const MAX_WHOLE: usize = 16 << 20;
 /// From this size on a body is taken apart.
 const LARGE: usize = 512 << 10;
+/// Bytes that are taken apart before others get a turn.
+const AT_ONCE: usize = 64 << 10;
 /// Of statistics, and of what is passed on: the agent's bound for the latter.
 const MAX_FORWARD: usize = 10 << 20;
 
@@ -32,7 +34,7 @@ const INFO: &str = concat!(
     r#"{"version":""#,
     env!("CARGO_PKG_VERSION"),
     r#"","endpoints":["/v0.4/traces","/v0.5/traces","/v0.7/traces","/v1.0/traces","/v0.6/stats","/v0.1/pipeline_stats","/info","#,
-    r#""/profiling/v1/input","/debugger/v1/input","/debugger/v1/diagnostics","/debugger/v2/input","#,
+    r#""/profiling/v1/input","/debugger/v1/input","/debugger/v1/diagnostics","/debugger/v2/input","/symdb/v1/input","#,
     r#""/telemetry/proxy/","/evp_proxy/v1/","/evp_proxy/v2/","/evp_proxy/v3/","/evp_proxy/v4/"],"#,
     r#""client_drop_p0s":false,"#,
     r#""span_meta_structs":true,"span_events":true,"long_running_spans":false,"feature_flags":[],"config":{}}"#
@@ -55,10 +57,10 @@ impl Traces {
 impl Source for Traces {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match (request.uri().path(), request.method()) {
-            ("/v0.4/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V04, request).await,
-            ("/v0.5/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V05, request).await,
-            ("/v0.7/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V07, request).await,
-            ("/v1.0/traces", &Method::PUT | &Method::POST) => self.take(Protocol::V1, request).await,
+            ("/v0.4/traces", &Method::PUT | &Method::POST) => self.take(Version::V04, request).await,
+            ("/v0.5/traces", &Method::PUT | &Method::POST) => self.take(Version::V05, request).await,
+            ("/v0.7/traces", &Method::PUT | &Method::POST) => self.take(Version::V07, request).await,
+            ("/v1.0/traces", &Method::PUT | &Method::POST) => self.take(Version::V1, request).await,
             ("/v0.6/stats", &Method::PUT | &Method::POST) => self.take_stats(request).await,
             ("/info", _) => json(StatusCode::OK, Bytes::from_static(INFO.as_bytes())),
             (_, &Method::POST | &Method::PUT) => self.pass_on(request).await,
@@ -69,76 +71,128 @@ impl Source for Traces {
 
 impl Traces {
     /// Answers when the body is there; it is decoded later.
-    async fn take(&self, protocol: Protocol, request: Request<Incoming>) -> Answer {
+    async fn take(&self, version: Version, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let tracer = tracer(&head.headers);
-        let encoding = header(&head.headers, "content-encoding").to_owned();
-        let is_cut = protocol == Protocol::V04 && matches!(&*encoding, "" | "identity");
+        let encoding = header(&head.headers, "content-encoding");
         let announced_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let is_chunked = body.size_hint().exact().is_none();
-        let taken = if is_cut && (announced_bytes > LARGE || is_chunked) {
-            self.take_apart(tracer, body).await
+        let is_packed = !matches!(encoding, "" | "identity");
+        let taken = if is_packed || announced_bytes > LARGE || is_chunked {
+            self.take_apart(version, tracer, encoding, body).await
         } else {
-            self.take_whole(Sent { protocol, tracer, encoding, body: Bytes::new() }, body).await
+            self.take_whole(version, tracer, body).await
         };
         let refusal = match taken {
             Ok(()) => return json(StatusCode::OK, Bytes::from_static(br#"{"rate_by_service":{}}"#)),
             // The tracer sees it fail and may send it again.
             Err(Refusal::Body(BodyError::Broken)) => return BodyError::Broken.answer(),
-            Err(Refusal::Body(error)) => error.answer(),
-            Err(Refusal::Malformed(why)) => {
-                let status = match why {
-                    DecodeError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                json(status, serde_json::json!({ "error": why.to_string() }).to_string())
-            }
+            Err(refusal) => refusal.answer(),
         };
         self.inbox.count(Dropped::Spans, announced(&head.headers));
         refusal
     }
 
-    async fn take_whole(&self, sent: Sent, body: Incoming) -> Result<(), Refusal> {
-        let (body, _room) = read_held(body, MAX_WHOLE, &self.inbox).await?;
-        match self.inbox.offer_patiently(Arrival::Traces(Sent { body, ..sent })).await {
+    async fn take_whole(&self, version: Version, tracer: TracerInfo, body: Incoming) -> Result<(), Refusal> {
+        let (body, _room) = read_held(body, LARGE, &self.inbox).await?;
+        match self.inbox.offer_patiently(Arrival::Traces(Sent { version, tracer, body })).await {
             true => Ok(()),
             false => Err(BodyError::Busy.into()),
         }
     }
 
-    /// A large body is never here as a whole. Should it break, what came before has been taken: the tracer
-    /// sends all of it again, and spans that are known are left out.
-    async fn take_apart(&self, tracer: TracerInfo, body: Incoming) -> Result<(), Refusal> {
-        let (mut body, mut cutter, mut room) =
-            (Body::new(body, MAX_BODY), Cutter::default(), self.inbox.room());
+    /// A large body is never here as a whole, nor what a packed one unpacks to. Should it break, what came before has
+    /// been taken: the tracer sends all of it again, and spans that are known are left out.
+    async fn take_apart(
+        &self,
+        version: Version,
+        tracer: TracerInfo,
+        encoding: &str,
+        body: Incoming,
+    ) -> Result<(), Refusal> {
+        let mut body = Body::new(body, MAX_BODY);
+        let mut unpacker = match encoding {
+            "" | "identity" => None,
+            packed => match Unpacker::new(packed, MAX_BODY) {
+                Ok(unpacker) => Some(unpacker),
+                Err(why) => return Err(body.refuse_as(why.into()).await),
+            },
+        };
+        let mut cutting = Cutting::new(version, tracer, &self.inbox);
         while let Some(data) = body.next().await? {
-            if !room.hold(cutter.held() + data.len()).await {
-                return Err(body.refuse(BodyError::Busy).await.into());
-            }
-            cutter.push(&data);
-            loop {
-                match cutter.piece() {
-                    Ok(None) => break,
-                    Ok(Some(piece)) => {
-                        if !self.take_piece(&tracer, piece).await {
-                            return Err(body.refuse(BodyError::Busy).await.into());
-                        }
-                    }
-                    Err(why) => {
-                        body.refuse(BodyError::Broken).await;
-                        return Err(Refusal::Malformed(why));
-                    }
-                }
+            let taken = match &mut unpacker {
+                None => cutting.push(&data).await,
+                Some(unpacker) => cutting.push_packed(unpacker, &data).await,
+            };
+            if let Err(refusal) = taken {
+                return Err(body.refuse_as(refusal).await);
             }
         }
-        let Some(last) = cutter.finish().map_err(Refusal::Malformed)? else { return Ok(()) };
-        if self.take_piece(&tracer, last).await { Ok(()) } else { Err(BodyError::Busy.into()) }
+        if unpacker.is_some_and(|unpacker| !unpacker.is_whole()) {
+            return Err(DecompressError::Malformed.into());
+        }
+        cutting.finish().await
+    }
+}
+
+/// A body that is taken apart while it comes.
+struct Cutting<'a> {
+    inbox: &'a Inbox,
+    tracer: TracerInfo,
+    cutter: Cutter,
+    room: Room<'a>,
+    texts: Room<'a>,
+}
+
+impl<'a> Cutting<'a> {
+    fn new(version: Version, tracer: TracerInfo, inbox: &'a Inbox) -> Self {
+        let cutter = Cutter::new(version, inbox.texts_limit());
+        Self { inbox, tracer, cutter, room: inbox.room(), texts: inbox.room_for_texts() }
     }
 
-    async fn take_piece(&self, tracer: &TracerInfo, piece: Vec<u8>) -> bool {
-        let (tracer, body) = (tracer.clone(), Bytes::from(piece));
-        let sent = Sent { protocol: Protocol::V04, tracer, encoding: String::new(), body };
-        self.inbox.offer_patiently(Arrival::Traces(sent)).await
+    async fn push_packed(&mut self, unpacker: &mut Unpacker, mut packed: &[u8]) -> Result<(), Refusal> {
+        loop {
+            let before = packed.len();
+            let part = unpacker.next(&mut packed)?;
+            if part.is_empty() && (packed.is_empty() || packed.len() == before) {
+                return Ok(());
+            }
+            self.push(part).await?;
+        }
+    }
+
+    /// Takes what came, and gives others their turn in between.
+    async fn push(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        for part in data.chunks(AT_ONCE) {
+            if !self.room.hold(self.cutter.held() + part.len()).await {
+                return Err(BodyError::Busy.into());
+            }
+            self.cutter.push(part);
+            while let Some(piece) = self.cutter.piece()? {
+                self.take(piece).await?;
+            }
+            self.inbox.count(Dropped::Spans, self.cutter.take_dropped());
+            if !self.texts.hold(self.cutter.texts()).await {
+                return Err(BodyError::Busy.into());
+            }
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn take(&self, piece: Vec<u8>) -> Result<(), Refusal> {
+        let tracer = merged(self.tracer.clone(), self.cutter.tracer());
+        let sent = Sent { version: Version::V04, tracer, body: Bytes::from(piece) };
+        let is_taken = self.inbox.offer_piece(Arrival::Traces(sent)).await;
+        if is_taken { Ok(()) } else { Err(BodyError::Busy.into()) }
+    }
+
+    async fn finish(mut self) -> Result<(), Refusal> {
+        for piece in self.cutter.finish()? {
+            self.take(piece).await?;
+        }
+        self.inbox.count(Dropped::Spans, self.cutter.take_dropped());
+        Ok(())
     }
 }
 
@@ -146,6 +200,47 @@ impl Traces {
 enum Refusal {
     Body(BodyError),
     Malformed(DecodeError),
+    Packed(DecompressError),
+}
+
+impl Refusal {
+    fn answer(&self) -> Answer {
+        let (status, why) = match self {
+            Self::Body(error) => return error.answer(),
+            Self::Malformed(why) => match why {
+                DecodeError::TooLarge | DecodeError::TooMuchText => {
+                    (StatusCode::PAYLOAD_TOO_LARGE, why.to_string())
+                }
+                _ => (StatusCode::BAD_REQUEST, why.to_string()),
+            },
+            Self::Packed(why) => match why {
+                DecompressError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, why.to_string()),
+                DecompressError::UnknownEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_string()),
+                DecompressError::Malformed => (StatusCode::BAD_REQUEST, why.to_string()),
+            },
+        };
+        json(status, serde_json::json!({ "error": why }).to_string())
+    }
+}
+
+impl Body {
+    /// Reads on, so that the client comes to read why.
+    async fn refuse_as(&mut self, refusal: Refusal) -> Refusal {
+        self.refuse(BodyError::Broken).await;
+        refusal
+    }
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<DecompressError> for Refusal {
+    fn from(error: DecompressError) -> Self {
+        Self::Packed(error)
+    }
 }
 
 impl From<BodyError> for Refusal {
@@ -223,8 +318,15 @@ fn tracer(headers: &HeaderMap) -> TracerInfo {
 
 /// Reads a body; what cannot be read is counted.
 pub(crate) fn decode(sent: Sent, inbox: &Inbox) -> Option<Input> {
-    let Sent { protocol, tracer, encoding, body } = sent;
-    match read(protocol, &encoding, &body) {
+    let Sent { version, tracer, body } = sent;
+    let plain = |decoded| (TracerInfo::default(), decoded);
+    let read = match version {
+        Version::V04 => wire::v04::decode(&body).map(plain),
+        Version::V05 => wire::v05::decode(&body).map(plain),
+        Version::V07 => wire::v07::decode(&body).map(|payload| (payload.tracer, payload.decoded)),
+        Version::V1 => wire::v1::decode(&body).map(|payload| (payload.tracer, payload.decoded)),
+    };
+    match read {
         Ok((said, decoded)) => {
             inbox.count(Dropped::Spans, decoded.dropped_spans);
             let tracer = merged(tracer, said);
@@ -237,7 +339,7 @@ pub(crate) fn decode(sent: Sent, inbox: &Inbox) -> Option<Input> {
                 Level::Warn,
                 "traces",
                 format_args!(
-                    "a request with traces ({protocol:?}) could not be read: {why} ({bytes} bytes, {language})"
+                    "a request with traces ({version:?}) could not be read: {why} ({bytes} bytes, {language})"
                 ),
             );
             None
@@ -255,22 +357,6 @@ fn merged(headers: TracerInfo, body: TracerInfo) -> TracerInfo {
         container_id: first(headers.container_id, body.container_id),
         ..headers
     }
-}
-
-/// Gives the spans, and what the body itself says of the tracer.
-fn read(protocol: Protocol, encoding: &str, body: &[u8]) -> Result<(TracerInfo, Decoded), String> {
-    let plain = match encoding {
-        "" | "identity" => Cow::Borrowed(body),
-        _ => Cow::Owned(payload::decompress(body, encoding, MAX_WHOLE).map_err(|error| error.to_string())?),
-    };
-    let plain_spans = |decoded| (TracerInfo::default(), decoded);
-    match protocol {
-        Protocol::V04 => wire::v04::decode(&plain).map(plain_spans),
-        Protocol::V05 => wire::v05::decode(&plain).map(plain_spans),
-        Protocol::V07 => wire::v07::decode(&plain).map(|payload| (payload.tracer, payload.decoded)),
-        Protocol::V1 => wire::v1::decode(&plain).map(|payload| (payload.tracer, payload.decoded)),
-    }
-    .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

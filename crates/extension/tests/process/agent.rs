@@ -38,7 +38,9 @@ impl Agent {
         ]);
         all.extend(ports.variables());
         all.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_datadog-agent"))
+        // Another binary than that of this build, such as the layer's.
+        let other = std::env::var_os("AGENT_BINARY");
+        let mut child = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_datadog-agent").into()))
             .env_clear()
             .envs(all)
             .stdout(Stdio::piped())

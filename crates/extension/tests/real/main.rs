@@ -16,11 +16,16 @@ mod agent;
 mod aws;
 #[path = "../process/cloud.rs"]
 mod cloud;
+mod exporters;
 #[path = "../process/fake_lambda.rs"]
 mod fake_lambda;
+mod functions;
 mod no_library;
+mod node;
+mod oracle;
 #[path = "../process/ports.rs"]
 mod ports;
+mod python;
 #[path = "../process/records.rs"]
 mod records;
 

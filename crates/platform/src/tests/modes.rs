@@ -141,7 +141,7 @@ fn a_restore_fails_by_a_hook_or_by_taking_too_long() {
         "> runtime restore-error Runtime.AfterRestoreError
         reply #4 accepted
         restoreRuntimeDone error Runtime.AfterRestoreError @0
-        restoreReport error 0ms @0
+        restoreReport error 0ms Runtime.AfterRestoreError @0
         start a @0
         answer a error {}
         runtimeDone a error 0ms Runtime.AfterRestoreError @0

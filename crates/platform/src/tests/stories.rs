@@ -252,7 +252,7 @@ fn an_init_that_hangs_has_ten_seconds_then_the_timeout_of_the_function() {
          extension id-ext. Error: State transition is not allowed
         > exit 2 1
         initRuntimeDone invoke error Extension.InitError @10000
-        extension ext Exited [\"SHUTDOWN\"] @10000
+        extension ext Exited [\"SHUTDOWN\"] Ext.Bad @10000
         initReport invoke error 0ms Extension.InitError @10000
         subscriptions closed
         start a @10000

@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use platform::{Body as Posted, ErrorReport, Input, MAX_PAYLOAD_BYTES, Mode, Refusal, Reply};
-use tokio::sync::mpsc;
 use wire::lambda_headers::runtime as headers;
 
+use super::pace::Pace;
 use super::{Api, Passed, Read, Target, header, json, other, pass, read, refused, set};
 use crate::environment::{ACCESS_KEY, SECRET, TOKEN};
 
@@ -41,6 +41,9 @@ pub(super) async fn next(State(api): State<Api>) -> Response {
     if let Some(context) = &invocation.client_context {
         set(&mut response, headers::CLIENT_CONTEXT, context);
     }
+    if let Some(identity) = &invocation.cognito_identity {
+        set(&mut response, headers::COGNITO_IDENTITY, identity);
+    }
     response
 }
 
@@ -56,7 +59,8 @@ pub(super) async fn response(
     if mode.as_deref() == Some("streaming")
         && let Some(sink) = api.stream(&request_id).await
     {
-        let body = streamed(body, sink).await;
+        let pace = api.about.stream_limit.map(Pace::new);
+        let body = streamed(body, Target::Caller(sink, pace)).await;
         return match body {
             Ok(body) => {
                 let input = |call| Input::RuntimeResponse { call, request_id, attempt, began, body };
@@ -84,8 +88,8 @@ pub(super) async fn response(
 }
 
 /// Gives the parts to the caller as they come.
-async fn streamed(body: Body, sink: mpsc::Sender<Bytes>) -> Result<Posted, ErrorReport> {
-    match pass(body, MAX_STREAM_BYTES, &mut Target::Caller(sink)).await {
+async fn streamed(body: Body, mut caller: Target) -> Result<Posted, ErrorReport> {
+    match pass(body, MAX_STREAM_BYTES, &mut caller).await {
         Passed::Whole(_, Some(trailers)) if trailers.contains_key(headers::ERROR_TYPE) => {
             Err(failed_stream(b"{}", &trailers))
         }

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use model::{Record, TelemetryRecord, UnixNanos};
-use platform::{Input, PhaseName, Reply};
+use platform::{ExitStatus, Input, PhaseName, Reply};
 use rustix::process::Signal;
 
 use super::Driver;
+use crate::cgroup::Cgroup;
 use crate::memory;
-use crate::timeline::What;
+use crate::timeline::{Process, What};
 
 /// How often the memory of what runs is looked at. Calls are occasions besides.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -116,10 +117,32 @@ impl Driver {
         self.cpu = Cpu { stopped: stop, turn: Some(now + length) };
     }
 
-    /// When the memory has to be looked at: while something runs that has a limit.
+    /// Puts a process that was just started under the limit of the memory, where the kernel has one for us.
+    pub(super) fn confine(&mut self, process: &Process, pid: u32) {
+        let Some(limit) = self.site.memory else { return };
+        if self.group.is_none() {
+            self.group = Cgroup::make(&self.site.leash).ok();
+        }
+        let Some(group) = &mut self.group else { return };
+        let function = *process == Process::Function;
+        let added = group.add(pid, function);
+        // Before there is a function there is none to be killed for what extensions take.
+        if function && added.is_ok() {
+            // Without a limit the memory is looked at.
+            let _ = group.limit(limit);
+        }
+    }
+
+    /// The kernel killed one of the processes for the memory of all: that this one ended by a signal is a consequence.
+    pub(super) fn killed_for_memory(&mut self, status: ExitStatus) -> bool {
+        status == ExitStatus::Signal(9) && self.group.as_mut().is_some_and(Cgroup::has_killed)
+    }
+
+    /// When the memory has to be looked at: while something runs that has a limit which the kernel does not know.
     pub(super) fn memory_deadline(&self) -> Option<UnixNanos> {
         let runs = matches!(self.platform.phase(), PhaseName::Init | PhaseName::Restore | PhaseName::Invoke);
-        (self.site.memory.is_some() && runs).then_some(self.look)
+        let known = self.group.as_ref().is_some_and(Cgroup::is_limited);
+        (self.site.memory.is_some() && !known && runs).then_some(self.look)
     }
 
     pub(super) fn look_at_memory(&mut self, now: UnixNanos) {
@@ -137,6 +160,6 @@ impl Driver {
         }
         self.platform.handle(now, Input::OutOfMemory);
         // There may be no function yet that could be killed.
-        self.processes.values().any(|running| running.process == crate::timeline::Process::Function)
+        self.processes.values().any(|running| running.process == Process::Function)
     }
 }

@@ -7,7 +7,7 @@ use model::Record;
 use sandbox::{Batches, Faults, InvokeOptions, Kill, Process, What};
 use serde_json::json;
 
-use super::{PROBE, body, frozen, function, invoke, said, start, story, until};
+use super::{PROBE, body, frozen, function, invoke, pids, said, start, story, until};
 
 #[tokio::test]
 async fn a_process_is_killed_in_the_invocation_that_was_named() {
@@ -93,6 +93,26 @@ async fn what_is_larger_than_its_memory_is_killed_for_it() {
     let next = invoke(&lambda, "f", json!({ "n": 1 })).await;
     assert_eq!(body(&next), json!({ "n": 1 }));
     lambda.shutdown().await;
+}
+
+/// Where the kernel has a limit for us. Looked at now and then, a burst may be missed.
+#[tokio::test]
+async fn no_burst_is_larger_than_a_limit_of_the_kernel() {
+    let Ok(above) = sandbox::memory_limit() else { return };
+    let lambda = start(vec![function("g").extension(PROBE).memory_limit(64).timeout(super::PATIENCE)]).await;
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        let small = invoke(&lambda, "g", json!({ "do": "burst", "mb": 8 })).await;
+        assert_eq!(body(&small), json!(1));
+        let of = std::fs::read_to_string(format!("/proc/{}/cgroup", pids(&lambda).last().unwrap())).unwrap();
+        groups.push(above.join(of.trim().rsplit('/').next().unwrap()));
+        assert!(groups.last().unwrap().join("memory.max").exists(), "{groups:?}");
+        let big = invoke(&lambda, "g", json!({ "do": "burst", "mb": 200 })).await;
+        assert_eq!(body(&big)["errorType"], "Runtime.OutOfMemory");
+    }
+    lambda.shutdown().await;
+    drop(lambda);
+    assert!(groups.iter().all(|dir| !dir.exists()), "{groups:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod checklist;
 mod events;
 mod faults;
+mod kernel;
 mod modes;
 mod page;
 mod private;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use model::{Record, Status};
+use model::{Record, Status, Text};
 use sandbox::{
     FunctionConfig, InvocationType, InvokeError, InvokeOptions, InvokeResult, Lambda, LambdaConfig, Process,
     What,
@@ -305,6 +306,11 @@ async fn crashes_and_errors_are_told_as_lambda_tells_them() {
         )
     };
     assert_eq!(crash.payload, expect(&crash.request_id, 3));
+    // What X-Ray would be told is taken whatever it is.
+    for cause in [r#"{"message":"m","exceptions":[]}"#, "{broken"] {
+        let event = json!({ "do": "error", "type": "Function.Bad", "cause": cause });
+        assert_eq!(body(&invoke(&lambda, "f", event).await)["errorType"], "Function.Bad");
+    }
     let error = invoke(&lambda, "f", json!({ "do": "error", "type": "Function.Bad" })).await;
     assert_eq!(error.payload, r#"{"errorMessage":"asked for","errorType":"Function.Bad"}"#);
     assert_eq!(error.function_error.as_deref(), Some("Unhandled"));
@@ -430,6 +436,7 @@ async fn a_function_invokes_another_through_the_endpoint() {
 #[tokio::test]
 async fn what_callers_pass_reaches_the_function() {
     let lambda = start(vec![function("f")]).await;
+    let identity = r#"{"cognitoIdentityId":"a","cognitoIdentityPoolId":"b"}"#;
     let options = |kind| InvokeOptions {
         client_context: Some("{\n \"custom\": {\"a\": \"1\"} }".to_owned()),
         trace_header: Some(
@@ -437,6 +444,7 @@ async fn what_callers_pass_reaches_the_function() {
         ),
         invocation_type: kind,
         log_tail: false,
+        cognito_identity: Some(identity.to_owned()),
         tenant_id: Some("blue".to_owned()),
     };
     let event = Bytes::from_static(br#"{"do":"headers"}"#);
@@ -448,9 +456,19 @@ async fn what_callers_pass_reaches_the_function() {
     assert_eq!(headers["lambda-runtime-invoked-function-arn"], arn);
     assert_eq!(headers["lambda-runtime-aws-request-id"], f.request_id.as_str());
     assert_eq!(headers["lambda-runtime-aws-tenant-id"], "blue");
+    assert_eq!(headers["lambda-runtime-cognito-identity"], identity);
     assert_eq!(headers["content-type"], "application/json");
     assert!(headers["lambda-runtime-invocation-id"].is_string());
     assert!(headers["lambda-runtime-deadline-ms"].as_str().unwrap().parse::<u64>().is_ok());
+    until(&lambda, 1, frozen).await;
+    let tenants = lambda.timeline().into_iter().filter_map(|e| match e.what {
+        What::Record(Record::Start(start)) => Some(("start", start.tenant_id, start.trace_header)),
+        What::Record(Record::RuntimeDone(done)) => Some(("done", done.tenant_id, done.trace_header)),
+        What::Record(Record::Report(report)) => Some(("report", report.tenant_id, report.trace_header)),
+        _ => None,
+    });
+    let whose = |of| (of, Some("blue".into()), options(InvocationType::Event).trace_header.map(Text::from));
+    assert_eq!(tenants.collect::<Vec<_>>(), ["start", "done", "report"].map(whose));
     let dry = lambda.invoke("f", event.clone(), options(InvocationType::DryRun)).await.unwrap();
     assert_eq!(dry.status, 204);
     let queued = lambda.invoke("f", event.clone(), options(InvocationType::Event)).await.unwrap();

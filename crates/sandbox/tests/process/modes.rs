@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use model::Record;
-use sandbox::{ClockJump, Faults, InvokeError, InvokeOptions, Lambda, Mode, What};
+use sandbox::{ClockJump, Faults, InvokeError, InvokeOptions, Lambda, Mode, Process, What};
 use serde_json::{Value, json};
 
 use super::{PATIENCE, PROBE, body, frozen, function, invoke, pids, said, start, state, story, until};
@@ -19,6 +19,15 @@ fn reports(lambda: &Lambda) -> Vec<model::InvocationReport> {
         _ => None,
     };
     lambda.timeline().into_iter().filter_map(|event| report(event.what)).collect()
+}
+
+/// The function that a record of managed instances names.
+fn named(what: What) -> Option<Option<model::Text>> {
+    match what {
+        What::Record(Record::InitStart(start)) => Some(start.function_arn),
+        What::Record(Record::Start(start)) => Some(start.function_arn),
+        _ => None,
+    }
 }
 
 #[tokio::test]
@@ -71,6 +80,17 @@ async fn a_snapshot_is_gone_on_from_with_the_first_invocation() {
         "platform.start",
     ];
     assert_eq!(lines[..expect.len()], expect, "{lines:#?}");
+    let restored = lambda.timeline().into_iter().find_map(|event| match event.what {
+        What::Record(Record::RestoreStart(start)) => Some((start, event.sandbox)),
+        _ => None,
+    });
+    let (start, sandbox) = restored.unwrap();
+    assert_eq!(start.function_name.as_deref(), Some("f"));
+    assert_eq!(
+        (start.function_version.as_deref(), start.instance_max_memory_mb),
+        (Some("$LATEST"), Some(128))
+    );
+    assert!(start.instance_id.unwrap().ends_with(&format!("/[$LATEST]{sandbox}")));
     let first = &reports(&lambda)[0];
     assert!(first.restore_duration.is_some() && first.init_duration.is_none(), "{first:?}");
     lambda.shutdown().await;
@@ -132,6 +152,8 @@ async fn managed_instances_take_several_invocations_at_a_time() {
         assert!(!lines.iter().any(|line| line.starts_with(never)), "{never}: {lines:#?}");
     }
     assert_eq!(lines.iter().filter(|line| *line == "spawn function").count(), 1);
+    let arns: Vec<_> = lambda.timeline().into_iter().filter_map(|event| named(event.what)).collect();
+    assert_eq!(arns, vec![Some("arn:aws:lambda:us-east-1:123456789012:function:f".into()); 15]);
     for report in reports(&lambda) {
         let names: Vec<&str> = report.spans.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["responseLatency", "responseDuration"]);
@@ -142,6 +164,31 @@ async fn managed_instances_take_several_invocations_at_a_time() {
     assert!(has("old schema: 400 ") && has("logs: 404 ") && has("SHUTDOWN spindown"), "{said:#?}");
     let delivered = |kind: &str| said.iter().filter(|l| l.starts_with("of ") && l.contains(kind)).count();
     assert_eq!((delivered("platform.start"), delivered("platform.report")), (14, 14), "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invocations_wait_until_managed_instances_are_initialised() {
+    let gate = std::env::temp_dir().join(format!("sandbox-unready-{}", std::process::id()));
+    let _ = std::fs::remove_file(&gate);
+    let managed = function("f").mode(Mode::ManagedInstances { concurrency: 3 }).max_sandboxes(1);
+    let managed = managed.extension(PROBE).env("PROBE", "gated").env("PROBE_GATE", gate.to_str().unwrap());
+    let lambda = start(vec![managed.timeout(PATIENCE)]).await;
+    // All three have to be there at a time for any to end.
+    let event = || json!({ "do": "meet", "count": 3 });
+    let asked = |what: &What| matches!(what, What::Asked { process: Process::Function });
+    let (a, b, c, ()) = tokio::join!(
+        invoke(&lambda, "f", event()),
+        invoke(&lambda, "f", event()),
+        invoke(&lambda, "f", event()),
+        async {
+            until(&lambda, 3, asked).await;
+            assert!(!lambda.timeline().iter().any(|event| initialised(&event.what)));
+            std::fs::write(&gate, "").unwrap();
+        }
+    );
+    assert_eq!([a, b, c].map(|answer| body(&answer)), [event(), event(), event()]);
+    lambda.shutdown().await;
+    std::fs::remove_file(gate).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

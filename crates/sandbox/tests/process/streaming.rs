@@ -1,7 +1,9 @@
 //! Responses: too large ones, and those that come part by part.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use sandbox::{InvokeOptions, Lambda};
+use sandbox::{InvokeOptions, Lambda, StreamLimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -66,6 +68,43 @@ async fn parts_reach_the_caller_before_the_function_is_done() {
     assert_eq!(whole.payload, "firstsecond");
     assert_eq!(body(&invoke(&lambda, "f", json!({ "n": 1 })).await), json!({ "n": 1 }));
     until(&lambda, 4, frozen).await;
+    // What they were answered is kept, in one piece.
+    let answers = lambda.recorded(0).into_iter().filter_map(|invocation| invocation.answer);
+    let told = |answer: sandbox::RecordedAnswer| {
+        let payload = String::from_utf8(answer.payload.to_vec()).unwrap();
+        (answer.streamed, answer.bytes, payload, answer.function_error)
+    };
+    assert_eq!(
+        answers.map(told).collect::<Vec<_>>(),
+        [
+            (true, 11, "firstsecond".to_owned(), None),
+            (true, 5, "first".to_owned(), Some("Unhandled".to_owned())),
+            (false, 11, "firstsecond".to_owned(), None),
+            (false, 7, r#"{"n":1}"#.to_owned(), None),
+        ]
+    );
+    lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_slow_after_its_burst_on_request() {
+    let gate = Gate::new("slow");
+    gate.open();
+    let slow = function("f").timeout(PATIENCE).stream_limit(StreamLimit { burst: 5, rate: 20 });
+    let lambda = start(vec![slow]).await;
+    let (sender, mut parts) = mpsc::channel(1);
+    let event = Bytes::from(gate.event().to_string());
+    let began = Instant::now();
+    let invoked = lambda.invoke_streaming("f", event, InvokeOptions::default(), sender);
+    let (result, text) = tokio::join!(invoked, async {
+        let mut text = Vec::new();
+        while let Some(part) = parts.recv().await {
+            text.extend_from_slice(&part);
+        }
+        text
+    });
+    assert_eq!((result.unwrap().function_error, &*text), (None, &b"firstsecond"[..]));
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     lambda.shutdown().await;
 }
 

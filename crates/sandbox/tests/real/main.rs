@@ -1,4 +1,5 @@
-//! AWS's own runtime client for Python in the sandbox. `REAL_PYTHON` is a Python that has it.
+//! AWS's own runtime clients in the sandbox: that for Python here, that for Node beside. `REAL_PYTHON` is a Python that
+//! has it.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +8,8 @@
     clippy::indexing_slicing,
     reason = "a test"
 )]
+
+mod node;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use model::{
     InitReport, InitStart, InitializationType, InvocationReport, LogLine, Phase, PlatformSpan, Record,
-    RequestId, RuntimeDone, Start, Status, TelemetryRecord, Text, UnixNanos,
+    RequestId, RestoreStart, RuntimeDone, Start, Status, TelemetryRecord, Text, UnixNanos,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -81,6 +81,9 @@ fn platform_record(kind: &str, record: &Value) -> Option<Record> {
             function_version: text(record, "functionVersion"),
             runtime_version: text(record, "runtimeVersion"),
             runtime_version_arn: text(record, "runtimeVersionArn"),
+            instance_id: text(record, "instanceId"),
+            instance_max_memory_mb: uint(record, "instanceMaxMemory"),
+            function_arn: text(record, "functionArn"),
         }),
         "platform.initRuntimeDone" => Record::InitRuntimeDone {
             initialization_type: initialization_type(record)?,
@@ -98,22 +101,26 @@ fn platform_record(kind: &str, record: &Value) -> Option<Record> {
         "platform.start" => Record::Start(Start {
             request_id: request_id(record)?,
             version: text(record, "version"),
-            trace_header: record.get("tracing").and_then(|tracing| text(tracing, "value")),
+            trace_header: trace_header(record),
+            function_arn: text(record, "functionArn"),
+            tenant_id: text(record, "tenantId"),
         }),
         "platform.runtimeDone" => Record::RuntimeDone(runtime_done(record)?),
         "platform.report" => Record::Report(report(record)?),
-        "platform.restoreStart" => record.is_object().then_some(Record::RestoreStart)?,
+        "platform.restoreStart" => Record::RestoreStart(restore_start(record)?),
         "platform.restoreRuntimeDone" => {
             Record::RestoreRuntimeDone { status: status(record)?, error_type: text(record, "errorType") }
         }
         "platform.restoreReport" => Record::RestoreReport {
             status: status(record)?,
             duration: record.get("metrics").and_then(|metrics| millis(metrics, "durationMs")),
+            error_type: text(record, "errorType"),
         },
         "platform.extension" => Record::Extension {
             name: text(record, "name")?,
             state: text(record, "state")?,
             events: texts(record, "events"),
+            error_type: text(record, "errorType"),
         },
         "platform.telemetrySubscription" => Record::TelemetrySubscription {
             name: text(record, "name")?,
@@ -138,6 +145,8 @@ fn runtime_done(record: &Value) -> Option<RuntimeDone> {
         duration: millis(metrics, "durationMs"),
         produced_bytes: uint(metrics, "producedBytes"),
         spans: spans(record),
+        trace_header: trace_header(record),
+        tenant_id: text(record, "tenantId"),
     })
 }
 
@@ -155,6 +164,8 @@ fn report(record: &Value) -> Option<InvocationReport> {
         init_duration: millis(metrics, "initDurationMs"),
         restore_duration: millis(metrics, "restoreDurationMs"),
         spans: spans(record),
+        trace_header: trace_header(record),
+        tenant_id: text(record, "tenantId"),
     })
 }
 
@@ -168,6 +179,21 @@ fn spans(record: &Value) -> Vec<PlatformSpan> {
         })
     })
     .collect()
+}
+
+fn restore_start(record: &Value) -> Option<RestoreStart> {
+    record.is_object().then(|| RestoreStart {
+        function_name: text(record, "functionName"),
+        function_version: text(record, "functionVersion"),
+        runtime_version: text(record, "runtimeVersion"),
+        runtime_version_arn: text(record, "runtimeVersionArn"),
+        instance_id: text(record, "instanceId"),
+        instance_max_memory_mb: uint(record, "instanceMaxMemory"),
+    })
+}
+
+fn trace_header(record: &Value) -> Option<Text> {
+    record.get("tracing").and_then(|tracing| text(tracing, "value"))
 }
 
 fn request_id(record: &Value) -> Option<RequestId> {

@@ -1,8 +1,8 @@
 //! Records to telemetry JSON, field for field as Lambda writes it.
 
 use model::{
-    InitReport, InitStart, InvocationReport, LogLine, Phase, PlatformSpan, Record, RuntimeDone, Start,
-    Status, TelemetryRecord, Text,
+    InitReport, InitStart, InvocationReport, LogLine, Phase, PlatformSpan, Record, RestoreStart, RuntimeDone,
+    Start, Status, TelemetryRecord, Text,
 };
 use serde_json::value::RawValue;
 
@@ -42,7 +42,7 @@ fn kind(record: &Record) -> &str {
         Record::Start(_) => "platform.start",
         Record::RuntimeDone(_) => "platform.runtimeDone",
         Record::Report(_) => "platform.report",
-        Record::RestoreStart => "platform.restoreStart",
+        Record::RestoreStart(_) => "platform.restoreStart",
         Record::RestoreRuntimeDone { .. } => "platform.restoreRuntimeDone",
         Record::RestoreReport { .. } => "platform.restoreReport",
         Record::Extension { .. } => "platform.extension",
@@ -76,29 +76,27 @@ fn fields(o: &mut Object<'_>, record: &Record) {
             outcome(o, status.as_ref(), error_type.as_ref());
             o.object("metrics", |o| o.millis("durationMs", *duration));
         }
-        Record::Start(Start { request_id, version, trace_header }) => {
+        Record::Start(Start { request_id, version, trace_header, function_arn, tenant_id }) => {
             o.text("requestId", request_id.as_str());
             o.maybe_text("version", version.as_deref());
-            if let Some(header) = trace_header {
-                o.object("tracing", |o| {
-                    o.text("type", "X-Amzn-Trace-Id");
-                    o.text("value", header);
-                });
-            }
+            o.maybe_text("functionArn", function_arn.as_deref());
+            whose(o, trace_header.as_ref(), tenant_id.as_ref());
         }
         Record::RuntimeDone(done) => runtime_done(o, done),
         Record::Report(report) => invocation_report(o, report),
         Record::RestoreRuntimeDone { status, error_type } => outcome(o, Some(status), error_type.as_ref()),
-        Record::RestoreReport { status, duration } => {
-            outcome(o, Some(status), None);
+        Record::RestoreStart(start) => restore_start(o, start),
+        Record::RestoreReport { status, duration, error_type } => {
+            outcome(o, Some(status), error_type.as_ref());
             if let Some(duration) = duration {
                 o.object("metrics", |o| o.millis("durationMs", *duration));
             }
         }
-        Record::Extension { name, state, events } => {
+        Record::Extension { name, state, events, error_type } => {
             o.text("name", name);
             o.text("state", state);
             o.texts("events", events);
+            o.maybe_text("errorType", error_type.as_deref());
         }
         Record::TelemetrySubscription { name, state, types } => {
             o.text("name", name);
@@ -110,7 +108,7 @@ fn fields(o: &mut Object<'_>, record: &Record) {
             o.uint("droppedRecords", *records);
             o.text("reason", reason);
         }
-        Record::RestoreStart | Record::Unknown { .. } | Record::FunctionLog(_) | Record::ExtensionLog(_) => {}
+        Record::Unknown { .. } | Record::FunctionLog(_) | Record::ExtensionLog(_) => {}
     }
 }
 
@@ -120,6 +118,29 @@ fn init_start(o: &mut Object<'_>, start: &InitStart) {
     o.maybe_text("functionVersion", start.function_version.as_deref());
     o.maybe_text("runtimeVersion", start.runtime_version.as_deref());
     o.maybe_text("runtimeVersionArn", start.runtime_version_arn.as_deref());
+    o.maybe_text("instanceId", start.instance_id.as_deref());
+    o.maybe_uint("instanceMaxMemory", start.instance_max_memory_mb);
+    o.maybe_text("functionArn", start.function_arn.as_deref());
+}
+
+fn restore_start(o: &mut Object<'_>, start: &RestoreStart) {
+    o.maybe_text("functionName", start.function_name.as_deref());
+    o.maybe_text("functionVersion", start.function_version.as_deref());
+    o.maybe_text("runtimeVersion", start.runtime_version.as_deref());
+    o.maybe_text("runtimeVersionArn", start.runtime_version_arn.as_deref());
+    o.maybe_text("instanceId", start.instance_id.as_deref());
+    o.maybe_uint("instanceMaxMemory", start.instance_max_memory_mb);
+}
+
+/// Whose invocation it is: the caller's trace and tenant.
+fn whose(o: &mut Object<'_>, trace_header: Option<&Text>, tenant_id: Option<&Text>) {
+    if let Some(header) = trace_header {
+        o.object("tracing", |o| {
+            o.text("type", "X-Amzn-Trace-Id");
+            o.text("value", header);
+        });
+    }
+    o.maybe_text("tenantId", tenant_id.map(|id| &**id));
 }
 
 fn runtime_done(o: &mut Object<'_>, done: &RuntimeDone) {
@@ -132,6 +153,7 @@ fn runtime_done(o: &mut Object<'_>, done: &RuntimeDone) {
         });
     }
     spans(o, &done.spans);
+    whose(o, done.trace_header.as_ref(), done.tenant_id.as_ref());
 }
 
 fn invocation_report(o: &mut Object<'_>, report: &InvocationReport) {
@@ -146,6 +168,7 @@ fn invocation_report(o: &mut Object<'_>, report: &InvocationReport) {
         o.maybe_millis("restoreDurationMs", report.restore_duration);
     });
     spans(o, &report.spans);
+    whose(o, report.trace_header.as_ref(), report.tenant_id.as_ref());
 }
 
 fn init(o: &mut Object<'_>, initialization_type: &str, phase: &Phase) {

@@ -2,7 +2,7 @@
 
 use model::{
     InitReport, InitStart, InitializationType, InvocationReport, LogLine, Millis, Phase, PlatformSpan,
-    Record, RequestId, RuntimeDone, Start, Status, TelemetryRecord, Text, UnixNanos,
+    Record, RequestId, RestoreStart, RuntimeDone, Start, Status, TelemetryRecord, Text, UnixNanos,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -49,7 +49,8 @@ fn records_as_lambda_writes_them() {
     check(
         "platform.initStart",
         r#"{"initializationType":"on-demand","phase":"init","functionName":"orders","functionVersion":"$LATEST",
-            "runtimeVersion":"provided:al2023.v1","runtimeVersionArn":"arn:aws:lambda:eu-west-1::runtime:0"}"#,
+            "runtimeVersion":"provided:al2023.v1","runtimeVersionArn":"arn:aws:lambda:eu-west-1::runtime:0",
+            "instanceId":"2026/11/21/[$LATEST]0","instanceMaxMemory":256,"functionArn":"arn:aws:lambda:eu-west-1::f"}"#,
         Record::InitStart(InitStart {
             initialization_type: InitializationType::OnDemand,
             phase: Phase::Init,
@@ -57,6 +58,21 @@ fn records_as_lambda_writes_them() {
             function_version: Some("$LATEST".into()),
             runtime_version: Some("provided:al2023.v1".into()),
             runtime_version_arn: Some("arn:aws:lambda:eu-west-1::runtime:0".into()),
+            instance_id: Some("2026/11/21/[$LATEST]0".into()),
+            instance_max_memory_mb: Some(256),
+            function_arn: Some("arn:aws:lambda:eu-west-1::f".into()),
+        }),
+    );
+    check(
+        "platform.restoreStart",
+        r#"{"functionName":"orders","functionVersion":"7","instanceId":"i","instanceMaxMemory":128}"#,
+        Record::RestoreStart(RestoreStart {
+            function_name: Some("orders".into()),
+            function_version: Some("7".into()),
+            runtime_version: None,
+            runtime_version_arn: None,
+            instance_id: Some("i".into()),
+            instance_max_memory_mb: Some(128),
         }),
     );
     check(
@@ -82,17 +98,24 @@ fn records_as_lambda_writes_them() {
     );
     check(
         "platform.start",
-        r#"{"requestId":"r1","version":"7","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1-2-3;Sampled=1"}}"#,
+        r#"{"requestId":"r1","version":"7","functionArn":"arn:aws:lambda:eu-west-1::f","tenantId":"blue",
+            "tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1-2-3;Sampled=1"}}"#,
         Record::Start(Start {
             request_id: id("r1"),
             version: Some("7".into()),
             trace_header: Some("Root=1-2-3;Sampled=1".into()),
+            function_arn: Some("arn:aws:lambda:eu-west-1::f".into()),
+            tenant_id: Some("blue".into()),
         }),
     );
     check(
         "platform.restoreReport",
-        r#"{"status":"success","metrics":{"durationMs":70.5}}"#,
-        Record::RestoreReport { status: Status::Success, duration: Some(ms(70.5)) },
+        r#"{"status":"error","errorType":"Runtime.ExitError","metrics":{"durationMs":70.5}}"#,
+        Record::RestoreReport {
+            status: Status::Error,
+            duration: Some(ms(70.5)),
+            error_type: Some("Runtime.ExitError".into()),
+        },
     );
     check(
         "platform.restoreRuntimeDone",
@@ -101,11 +124,12 @@ fn records_as_lambda_writes_them() {
     );
     check(
         "platform.extension",
-        r#"{"name":"datadog-agent","state":"Ready","events":["INVOKE","SHUTDOWN"]}"#,
+        r#"{"name":"datadog-agent","state":"InitError","events":["INVOKE","SHUTDOWN"],"errorType":"Ext.Bad"}"#,
         Record::Extension {
             name: "datadog-agent".into(),
-            state: "Ready".into(),
+            state: "InitError".into(),
             events: vec!["INVOKE".into(), "SHUTDOWN".into()],
+            error_type: Some("Ext.Bad".into()),
         },
     );
     check(
@@ -154,6 +178,8 @@ fn the_end_of_an_invocation() {
         duration: Some(ms(140.0)),
         produced_bytes: Some(16),
         spans: vec![span.clone()],
+        trace_header: None,
+        tenant_id: Some("t".into()),
     };
     assert_eq!(one("platform.runtimeDone", &json), Record::RuntimeDone(done));
     let bare = one("platform.runtimeDone", r#"{"requestId":"r1","status":"napping"}"#);
@@ -173,6 +199,8 @@ fn the_end_of_an_invocation() {
         init_duration: Some(ms(116.67)),
         restore_duration: Some(ms(2.0)),
         spans: vec![],
+        trace_header: None,
+        tenant_id: None,
     };
     assert_eq!(one("platform.report", on_demand), Record::Report(report.clone()));
     let managed =
@@ -216,7 +244,13 @@ fn unknown_types_and_odd_shapes_become_unknown() {
 #[test]
 fn a_bad_optional_field_costs_itself() {
     let record = r#"{"requestId":"r1","version":5,"tracing":"odd"}"#;
-    let start = Start { request_id: id("r1"), version: None, trace_header: None };
+    let start = Start {
+        request_id: id("r1"),
+        version: None,
+        trace_header: None,
+        function_arn: None,
+        tenant_id: None,
+    };
     assert_eq!(one("platform.start", record), Record::Start(start));
     let record = r#"{"requestId":"r1","status":"error","metrics":{"durationMs":1,"billedDurationMs":2.0,
         "memorySizeMB":"512","maxMemoryUsedMB":-3},"spans":"none","errorType":null}"#;
@@ -321,7 +355,8 @@ fn report() -> impl Strategy<Value = Record> {
     let whole = || option::of(0..1u64 << 50);
     let head = (request_id(), option::of(status()), option::of(word()), millis());
     let rest = (whole(), whole(), whole(), option::of(millis()), option::of(millis()), spans());
-    (head, rest).prop_map(|((request_id, status, error_type, duration), rest)| {
+    (head, rest, whose()).prop_map(|((request_id, status, error_type, duration), rest, whose)| {
+        let (trace_header, tenant_id) = whose;
         let (billed_ms, memory_size_mb, max_memory_used_mb, init_duration, restore_duration, spans) = rest;
         Record::Report(InvocationReport {
             request_id,
@@ -334,24 +369,52 @@ fn report() -> impl Strategy<Value = Record> {
             init_duration,
             restore_duration,
             spans,
+            trace_header,
+            tenant_id,
         })
     })
 }
 
-fn record() -> impl Strategy<Value = Record> {
+fn whose() -> impl Strategy<Value = (Option<Text>, Option<Text>)> {
+    (option::of(word()), option::of(word()))
+}
+
+fn starts() -> impl Strategy<Value = Record> {
     let text = || option::of(word());
-    let init = (initialization_type(), phase(), text(), text(), text(), text());
+    let made = || (text(), text(), text(), text(), text(), option::of(0..1u64 << 50));
     prop_oneof![
-        init.prop_map(|(initialization_type, phase, name, version, runtime, arn)| Record::InitStart(
-            InitStart {
-                initialization_type,
-                phase,
+        (initialization_type(), phase(), made(), text()).prop_map(
+            |(initialization_type, phase, (name, version, runtime, arn, instance, memory), function)| {
+                Record::InitStart(InitStart {
+                    initialization_type,
+                    phase,
+                    function_name: name,
+                    function_version: version,
+                    runtime_version: runtime,
+                    runtime_version_arn: arn,
+                    instance_id: instance,
+                    instance_max_memory_mb: memory,
+                    function_arn: function,
+                })
+            }
+        ),
+        made().prop_map(|(name, version, runtime, arn, instance, memory)| Record::RestoreStart(
+            RestoreStart {
                 function_name: name,
                 function_version: version,
                 runtime_version: runtime,
                 runtime_version_arn: arn,
+                instance_id: instance,
+                instance_max_memory_mb: memory,
             }
         )),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let text = || option::of(word());
+    prop_oneof![
+        starts(),
         (initialization_type(), phase(), option::of(status()), millis(), text()).prop_map(
             |(initialization_type, phase, status, duration, error_type)| Record::InitReport(InitReport {
                 initialization_type,
@@ -361,24 +424,35 @@ fn record() -> impl Strategy<Value = Record> {
                 error_type,
             })
         ),
-        (request_id(), text(), text()).prop_map(|(request_id, version, trace_header)| Record::Start(Start {
-            request_id,
-            version,
-            trace_header
-        })),
-        (request_id(), status(), text(), option::of(millis()), option::of(0..1u64 << 50), spans()).prop_map(
-            |(request_id, status, error_type, duration, produced_bytes, spans)| Record::RuntimeDone(
-                RuntimeDone { request_id, status, error_type, duration, produced_bytes, spans }
-            )
+        (request_id(), text(), whose(), text()).prop_map(
+            |(request_id, version, (trace_header, tenant_id), function_arn)| Record::Start(Start {
+                request_id,
+                version,
+                trace_header,
+                function_arn,
+                tenant_id
+            })
         ),
+        ((request_id(), status(), text(), option::of(millis()), option::of(0..1u64 << 50), spans()), whose())
+            .prop_map(|(done, (trace_header, tenant_id))| {
+                let (request_id, status, error_type, duration, produced_bytes, spans) = done;
+                Record::RuntimeDone(RuntimeDone {
+                    request_id,
+                    status,
+                    error_type,
+                    duration,
+                    produced_bytes,
+                    spans,
+                    trace_header,
+                    tenant_id,
+                })
+            }),
         report(),
-        Just(Record::RestoreStart),
-        (status(), option::of(millis()))
-            .prop_map(|(status, duration)| Record::RestoreReport { status, duration }),
-        (word(), word(), vec(word(), 0..3)).prop_map(|(name, state, events)| Record::Extension {
-            name,
-            state,
-            events
+        (status(), option::of(millis()), text()).prop_map(|(status, duration, error_type)| {
+            Record::RestoreReport { status, duration, error_type }
+        }),
+        (word(), word(), vec(word(), 0..3), text()).prop_map(|(name, state, events, error_type)| {
+            Record::Extension { name, state, events, error_type }
         }),
         (any::<u64>(), any::<u64>(), word()).prop_map(|(bytes, records, reason)| Record::LogsDropped {
             bytes,

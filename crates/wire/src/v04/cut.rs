@@ -1,31 +1,14 @@
-//! Cuts a large v0.4 body into small ones while it comes in, so that it is never held as a whole, neither as
-//! bytes nor as spans. Looks only for where spans end; reading them is [`super::decode`]'s.
+//! Cuts a large v0.4 body while it comes in. Looks only for where spans end; reading them is [`super::decode`]'s.
 
 use model::{Span, keys};
 
 use super::{Chunk, DecodeError, encode};
+use crate::cut::{MAX_PIECE, MAX_SPAN, PIECE, write_length};
 use crate::msgpack::{Reader, Value};
 
-/// Bytes of a piece, from which on it ends with the next trace.
-const PIECE: usize = 256 << 10;
-/// Bytes of a piece, from which on it ends within a trace.
-const MAX_PIECE: usize = 4 << 20;
-/// Bytes of one span.
-const MAX_SPAN: usize = 8 << 20;
-/// The head of an array of any length.
-const HEAD: usize = 5;
-
-/// A body on its way in. Give it what comes with [`Cutter::push`], then take the pieces that are ready: each
-/// is a body of its own.
-///
-/// ```
-/// let mut cutter = wire::v04::Cutter::default();
-/// cutter.push(b"\x91\x91\x80");
-/// let piece = cutter.piece().unwrap().or(cutter.finish().unwrap()).unwrap();
-/// assert_eq!(wire::v04::decode(&piece).unwrap().dropped_spans, 1);
-/// ```
+/// A body on its way in: see [`crate::cut::Cutter`].
 #[derive(Debug, Default)]
-pub struct Cutter {
+pub(crate) struct Cutter {
     /// What came and is not in a piece yet.
     held: Vec<u8>,
     /// Bytes of `held` that are in a piece.
@@ -61,7 +44,7 @@ struct Marks {
 }
 
 impl Cutter {
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.at > PIECE {
             self.held.drain(..self.at);
             self.wanted = self.wanted.saturating_sub(self.at);
@@ -71,7 +54,7 @@ impl Cutter {
     }
 
     /// Bytes that it has taken and not given.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.len() + self.piece.body.len()
     }
 
@@ -79,7 +62,7 @@ impl Cutter {
     ///
     /// # Errors
     /// What came is no v0.4 body, or has a span that is too large.
-    pub fn piece(&mut self) -> Result<Option<Vec<u8>>, DecodeError> {
+    pub(crate) fn piece(&mut self) -> Result<Option<Vec<u8>>, DecodeError> {
         while self.held.len() >= self.wanted {
             let before = self.at;
             match self.step() {
@@ -105,7 +88,7 @@ impl Cutter {
     ///
     /// # Errors
     /// The body is not whole. What was taken out before was.
-    pub fn finish(mut self) -> Result<Option<Vec<u8>>, DecodeError> {
+    pub(crate) fn finish(mut self) -> Result<Option<Vec<u8>>, DecodeError> {
         while !self.is_done() {
             self.step()?;
         }
@@ -233,13 +216,6 @@ impl Piece {
         let Self { mut body, traces, .. } = std::mem::take(self);
         write_length(&mut body, 0, traces);
         (traces > 0).then_some(body)
-    }
-}
-
-/// Says in the head that is at a place how many elements follow.
-fn write_length(body: &mut [u8], at: usize, length: u32) {
-    if let Some(head) = body.get_mut(at + 1..at + HEAD) {
-        head.copy_from_slice(&length.to_be_bytes());
     }
 }
 

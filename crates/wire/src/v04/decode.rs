@@ -363,7 +363,7 @@ pub(crate) fn text(reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
     Ok(reader.maybe_text()?.map(owned).unwrap_or_default())
 }
 
-pub(crate) fn owned(text: Cow<'_, str>) -> Text {
+fn owned(text: Cow<'_, str>) -> Text {
     Text::Owned(text.into_owned())
 }
 

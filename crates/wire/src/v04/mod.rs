@@ -14,9 +14,9 @@ use std::fmt;
 
 use model::{Chunk, keys};
 
-pub use cut::Cutter;
+pub(crate) use cut::Cutter;
 pub use decode::decode;
-pub(crate) use decode::{Fields, owned, span, tags, text, trusted};
+pub(crate) use decode::{Fields, span, tags, text, trusted};
 pub use encode::encode;
 pub(crate) use encode::{Written, len, write_span, write_tags};
 
@@ -38,8 +38,10 @@ pub enum DecodeError {
     Reserved,
     /// It is something else than an array.
     NotTraces,
-    /// It has a span that is larger than is taken.
+    /// It has a span that is larger than is taken, or a trace where that cannot be cut.
     TooLarge,
+    /// It has more texts than are kept, which its spans name by number.
+    TooMuchText,
 }
 
 impl fmt::Display for DecodeError {
@@ -49,6 +51,7 @@ impl fmt::Display for DecodeError {
             Self::Reserved => "the body is not msgpack",
             Self::NotTraces => "the body is not an array of traces",
             Self::TooLarge => "a span is larger than is taken",
+            Self::TooMuchText => "the body has more texts than are kept",
         })
     }
 }

@@ -2,14 +2,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use model::{Attribute, Chunk, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos, keys};
+use model::{Attribute, Span, SpanEvent, SpanId, SpanLink, Tags, Text, TraceId, UnixNanos, keys};
 use serde_json::Value as Json;
 
 use super::strings::Strings;
 use super::{field, kind};
+use crate::maps::{self, Follows, Payload, Said};
 use crate::msgpack::{Reader, Value};
-use crate::v04::{DecodeError, Decoded, Fields, trusted};
-use crate::v07::{Payload, Shared};
+use crate::v04::{DecodeError, Fields};
 
 /// Lists and maps in each other that an attribute is read to; what is deeper is left out.
 const MAX_DEPTH: u32 = 8;
@@ -21,18 +21,21 @@ const KINDS: [&str; 6] = ["", "internal", "server", "client", "producer", "consu
 /// Fails only when the body as a whole is no map, or ends too early; everything else costs one field,
 /// attribute or span.
 pub fn decode(body: &[u8]) -> Result<Payload, DecodeError> {
-    let mut read = Read { reader: Reader::new(body), strings: Strings::new() };
-    let pairs = match read.reader.value()? {
-        Value::Map(pairs) => pairs,
-        Value::Nil => 0,
-        _ => return Err(DecodeError::NotTraces),
-    };
-    let (mut payload, mut shared) = (Payload::default(), Shared::default());
-    for _ in 0..pairs {
-        let Some(key) = read.key()? else { continue };
-        let tracer = &mut payload.tracer;
+    maps::decode(Read::default(), body)
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    strings: Strings,
+}
+
+impl maps::Read for Read {
+    fn payload_pair(&mut self, reader: &mut Reader<'_>, said: &mut Said) -> Result<Follows, DecodeError> {
+        let mut read = Element { reader, strings: &mut self.strings };
+        let Some(key) = read.key()? else { return Ok(Follows::Nothing) };
+        let Said { tracer, shared, .. } = said;
         match key {
-            field::payload::STRINGS => read.strings.read_table(&mut read.reader)?,
+            field::payload::STRINGS => return read.reader.array().map(Follows::Texts),
             field::payload::CONTAINER_ID => tracer.container_id = read.text()?,
             field::payload::LANGUAGE => tracer.language = read.text()?,
             field::payload::LANGUAGE_VERSION => tracer.language_version = read.text()?,
@@ -42,23 +45,73 @@ pub fn decode(body: &[u8]) -> Result<Payload, DecodeError> {
             field::payload::HOSTNAME => shared.set(keys::trace::HOSTNAME, read.text()?),
             field::payload::APP_VERSION => shared.set(keys::trace::VERSION, read.text()?),
             field::payload::ATTRIBUTES => shared.meta.extend(read.tags()?),
-            field::payload::CHUNKS => {
-                for _ in 0..read.strings.array(&mut read.reader)? {
-                    read.chunk(&mut payload.decoded)?;
-                }
-            }
+            field::payload::CHUNKS => return read.strings.array(read.reader).map(Follows::Chunks),
             _ => read.skip()?,
         }
+        Ok(Follows::Nothing)
     }
-    for chunk in &mut payload.decoded.chunks {
-        shared.clone().apply(chunk);
+
+    fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.strings.read_ahead(reader)
     }
-    Ok(payload)
+
+    fn chunk(&mut self, reader: &mut Reader<'_>) -> Result<Option<u32>, DecodeError> {
+        self.strings.map(reader)
+    }
+
+    fn chunk_said(&self) -> Said {
+        Said { trace: Some(0), ..Said::default() }
+    }
+
+    fn chunk_pair(&mut self, reader: &mut Reader<'_>, said: &mut Said) -> Result<u32, DecodeError> {
+        let mut read = Element { reader, strings: &mut self.strings };
+        let Some(key) = read.key()? else { return Ok(0) };
+        match key {
+            field::chunk::PRIORITY => said.shared.priority = read.scalar()?.to_float(),
+            field::chunk::ORIGIN => said.shared.origin = read.text()?,
+            field::chunk::ATTRIBUTES => said.shared.meta.extend(read.tags()?),
+            field::chunk::TRACE_ID => said.trace = Some(read.trace_id()?),
+            field::chunk::SAMPLING_MECHANISM => {
+                let mechanism = read.mechanism()?;
+                said.shared.set(keys::trace::DECISION_MAKER, mechanism);
+            }
+            field::chunk::SPANS => return read.strings.array(read.reader),
+            _ => read.skip()?,
+        }
+        Ok(0)
+    }
+
+    fn span(&mut self, reader: &mut Reader<'_>) -> Result<Option<Span>, DecodeError> {
+        let fields = Element { reader, strings: &mut self.strings }.span()?;
+        // The trace's id is the chunk's to say.
+        Ok(fields.and_then(|fields| Fields { trace_id: 1, ..fields }.into_span()))
+    }
+
+    fn texts(&self) -> usize {
+        self.strings.weight()
+    }
+
+    fn mark(&self) -> usize {
+        self.strings.len()
+    }
+
+    fn reset(&mut self, mark: usize) {
+        self.strings.truncate(mark);
+    }
+
+    fn allow(&mut self, bytes: usize) {
+        self.strings.allow(bytes);
+    }
+
+    fn allowed(&self) -> usize {
+        self.strings.allowed()
+    }
 }
 
-struct Read<'a> {
-    reader: Reader<'a>,
-    strings: Strings<'a>,
+/// An element that is being read.
+struct Element<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    strings: &'r mut Strings,
 }
 
 /// The value of an attribute.
@@ -67,82 +120,35 @@ enum Found {
     Bytes(Vec<u8>),
 }
 
-impl<'a> Read<'a> {
+impl<'a> Element<'_, 'a> {
     /// A map's key. `None` for a key that is no number: its value is stepped over too.
     fn key(&mut self) -> Result<Option<u64>, DecodeError> {
         match self.reader.value()? {
             key @ (Value::Uint(_) | Value::Int(_) | Value::Float(_)) => Ok(Some(key.to_count())),
             other => {
-                self.strings.skip_rest(&mut self.reader, &other)?;
+                self.strings.skip_rest(self.reader, &other)?;
                 self.skip().map(|()| None)
             }
         }
     }
 
     fn text(&mut self) -> Result<Text, DecodeError> {
-        self.strings.read(&mut self.reader)
+        self.strings.read(self.reader)
     }
 
     fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
-        self.strings.scalar(&mut self.reader)
+        self.strings.scalar(self.reader)
     }
 
     fn skip(&mut self) -> Result<(), DecodeError> {
-        self.strings.skip(&mut self.reader)
-    }
-
-    fn chunk(&mut self, decoded: &mut Decoded) -> Result<(), DecodeError> {
-        let Some(pairs) = self.strings.map(&mut self.reader)? else {
-            decoded.dropped_spans += 1;
-            return Ok(());
-        };
-        let (mut all, mut shared, mut high, mut low) = (Vec::new(), Shared::default(), 0, 0);
-        for _ in 0..pairs {
-            let Some(key) = self.key()? else { continue };
-            match key {
-                field::chunk::PRIORITY => shared.priority = self.scalar()?.to_float(),
-                field::chunk::ORIGIN => shared.origin = self.text()?,
-                field::chunk::ATTRIBUTES => shared.meta.extend(self.tags()?),
-                field::chunk::TRACE_ID => (high, low) = self.trace_id()?,
-                field::chunk::SAMPLING_MECHANISM => {
-                    let mechanism = self.mechanism()?;
-                    shared.set(keys::trace::DECISION_MAKER, mechanism);
-                }
-                field::chunk::SPANS => {
-                    let spans = self.strings.array(&mut self.reader)?;
-                    all.reserve(trusted(spans));
-                    for _ in 0..spans {
-                        match self.span()? {
-                            Some(fields) => all.push(fields),
-                            None => decoded.dropped_spans += 1,
-                        }
-                    }
-                }
-                _ => self.skip()?,
-            }
-        }
-        let sent = all.len();
-        let with_trace = all.into_iter().filter_map(|fields| Fields { trace_id: low, ..fields }.into_span());
-        let mut chunk = Chunk { spans: with_trace.collect() };
-        decoded.dropped_spans += (sent - chunk.spans.len()) as u64;
-        if high != 0 && !chunk.spans.iter().any(|span| span.meta.contains(keys::trace::TID)) {
-            shared.set(keys::trace::TID, format!("{high:016x}").into());
-        }
-        shared.apply(&mut chunk);
-        if !chunk.spans.is_empty() {
-            decoded.chunks.push(chunk);
-        }
-        Ok(())
+        self.strings.skip(self.reader)
     }
 
     /// 128 bits, the upper half first. Fewer bytes are the lower ones; a number is taken as the lower half.
-    fn trace_id(&mut self) -> Result<(u64, u64), DecodeError> {
+    fn trace_id(&mut self) -> Result<u128, DecodeError> {
         Ok(match self.scalar()? {
-            Value::Binary(bytes) => {
-                let id = bytes.iter().fold(0u128, |id, byte| id << 8 | u128::from(*byte));
-                ((id >> 64) as u64, id as u64)
-            }
-            other => (0, other.to_id()),
+            Value::Binary(bytes) => bytes.iter().fold(0, |id, byte| id << 8 | u128::from(*byte)),
+            other => other.to_id().into(),
         })
     }
 
@@ -154,7 +160,7 @@ impl<'a> Read<'a> {
             number @ (Value::Uint(_) | Value::Int(_) | Value::Float(_)) => {
                 let named = self.strings.at(&number);
                 match named.strip_prefix('-').is_some_and(|rest| rest.parse::<u8>().is_ok()) {
-                    true => named.into_owned().into(),
+                    true => named.to_owned().into(),
                     false => format!("-{}", number.to_count()).into(),
                 }
             }
@@ -164,7 +170,7 @@ impl<'a> Read<'a> {
 
     /// `None` for what is no map, and when there is no room for more text.
     fn span(&mut self) -> Result<Option<Fields>, DecodeError> {
-        let Some(pairs) = self.strings.map(&mut self.reader)? else { return Ok(None) };
+        let Some(pairs) = self.strings.map(self.reader)? else { return Ok(None) };
         let mut fields = Fields::default();
         let mut promoted: [(&str, Text); 4] =
             [keys::trace::ENV, keys::trace::VERSION, "component", keys::trace::SPAN_KIND]
@@ -208,8 +214,8 @@ impl<'a> Read<'a> {
         element: impl Fn(&mut Self, u32) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let mut all = Vec::new();
-        for _ in 0..self.strings.array(&mut self.reader)? {
-            if let Some(pairs) = self.strings.map(&mut self.reader)? {
+        for _ in 0..self.strings.array(self.reader)? {
+            if let Some(pairs) = self.strings.map(self.reader)? {
                 all.push(element(self, pairs)?);
             }
         }
@@ -217,7 +223,7 @@ impl<'a> Read<'a> {
     }
 
     fn link(&mut self, pairs: u32) -> Result<SpanLink, DecodeError> {
-        let (mut trace, mut span_id) = ((0, 0), 0);
+        let (mut trace, mut span_id) = (0, 0);
         let (mut attributes, mut tracestate, mut flags) = (Tags::new(), Text::default(), 0);
         for _ in 0..pairs {
             let Some(key) = self.key()? else { continue };
@@ -230,7 +236,7 @@ impl<'a> Read<'a> {
                 _ => self.skip()?,
             }
         }
-        let (trace_id, span_id) = (TraceId::new(trace.0, trace.1), SpanId::new(span_id));
+        let (trace_id, span_id) = (TraceId::new((trace >> 64) as u64, trace as u64), SpanId::new(span_id));
         Ok(SpanLink { trace_id, span_id, attributes, tracestate, flags })
     }
 
@@ -273,7 +279,7 @@ impl<'a> Read<'a> {
 
     /// An array of keys, types and values in turn.
     fn attributes(&mut self, mut each: impl FnMut(Text, Found)) -> Result<(), DecodeError> {
-        let elements = self.strings.array(&mut self.reader)?;
+        let elements = self.strings.array(self.reader)?;
         for _ in 0..elements / 3 {
             let key = self.text()?;
             if let Some(value) = self.attribute()? {
@@ -297,7 +303,7 @@ impl<'a> Read<'a> {
             },
             kind::BYTES => match self.reader.value()? {
                 Value::Binary(bytes) => return Ok(Some(Found::Bytes(bytes.to_vec()))),
-                other => return self.strings.skip_rest(&mut self.reader, &other).map(|()| None),
+                other => return self.strings.skip_rest(self.reader, &other).map(|()| None),
             },
             kind::ARRAY | kind::MAP => whole(self.json(kind, 1)?),
             _ => return self.skip().map(|()| None),
@@ -314,7 +320,7 @@ impl<'a> Read<'a> {
         if depth > MAX_DEPTH {
             return self.skip().map(|()| Json::Null);
         }
-        let elements = self.strings.array(&mut self.reader)?;
+        let elements = self.strings.array(self.reader)?;
         let (mut list, mut map) = (Vec::new(), serde_json::Map::new());
         for _ in 0..elements / per {
             let key = if per == 3 { self.text()? } else { Text::default() };

@@ -11,6 +11,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::Read;
 pub use decode::decode;
 pub use encode::encode;
 

@@ -110,6 +110,7 @@ impl World {
             arn: format!("arn:aws:lambda:us-east-1:123456789012:function:{function}").into(),
             service: "".into(),
             tags: "".into(),
+            durable: None,
         });
     }
 

@@ -7,7 +7,7 @@
 //! an extension too, sends its own registration through here.
 
 mod head;
-mod mend;
+pub(crate) mod mend;
 mod pass;
 mod read;
 

@@ -1,0 +1,135 @@
+//! How the extension's binary is linked: what is left out of it, and what of it lies together. Each of these is
+//! explained, with what it gives, in docs/decisions/0014-what-is-in-the-binary-and-where.md.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The functions that run in every sandbox, as patterns of their sections' names, in two groups; of the C library
+/// its objects. Made by `cargo xtask order`.
+pub(crate) const ORDER: &str = "crates/extension/layer/order.txt";
+
+/// The groups of [`ORDER`]: until the extension is ready, and in an invocation.
+pub(crate) const GROUPS: [&str; 2] = ["start", "life"];
+
+/// Left out of zstd: what else than the levels up to 4 need (a higher one works as 4), a second copy of hot loops
+/// for newer processors, the faster one of two decoders, and texts of errors that nobody prints.
+const ZSTD: &[&str] = &[
+    "ZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR",
+    "ZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR",
+    "ZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR",
+    "ZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR",
+    "ZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR",
+    "ZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR",
+    "DYNAMIC_BMI2=0",
+    "HUF_FORCE_DECOMPRESS_X1",
+    "ZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT",
+    "ZSTD_STRIP_ERROR_STRINGS",
+];
+
+/// For whoever aborts on a panic nobody unwinds the stack: no tables for that.
+const NO_UNWINDING: &str = "SECTIONS {\n  /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table .gcc_except_table.*) }\n} INSERT AFTER .rodata;\n";
+
+/// What cargo's environment has to say for a static binary; with `order` for one laid out by [`ORDER`].
+pub(crate) fn environment(root: &Path, target: &str, order: bool) -> Result<Vec<(String, String)>> {
+    let mut script = NO_UNWINDING.to_owned();
+    if order {
+        let patterns = fs::read_to_string(root.join(ORDER)).context(ORDER)?;
+        script.push_str(&layout(&patterns)?);
+    }
+    // Named by what is in it, so that cargo links again when that changes.
+    let folder = root.join("target/layer");
+    fs::create_dir_all(&folder)?;
+    let script_file = folder.join(format!("link-{:016x}.ld", hash(script.as_bytes())));
+    if !script_file.exists() {
+        fs::write(&script_file, script).with_context(|| script_file.display().to_string())?;
+    }
+    let mut flags = vec!["-C target-feature=+crt-static".to_owned()];
+    let arguments = [
+        format!("-B{}", lld()?.display()),
+        "-fuse-ld=lld".to_owned(),
+        // Addresses that are put right when the process starts, in a sixtieth of the room.
+        "-Wl,-z,pack-relative-relocs".to_owned(),
+        // Functions of equal code are one.
+        "-Wl,--icf=all".to_owned(),
+        "-Wl,--no-eh-frame-hdr".to_owned(),
+        script_file.display().to_string(),
+    ];
+    flags.extend(arguments.iter().map(|argument| format!("-C link-arg={argument}")));
+    let defines: Vec<_> = ZSTD.iter().map(|name| format!("-D{name}")).collect();
+    let c = format!("CFLAGS_{}", target.replace('-', "_"));
+    Ok(vec![("RUSTFLAGS".to_owned(), flags.join(" ")), (c, defines.join(" "))])
+}
+
+/// The linker that comes with Rust, under the name by which a C compiler looks for it.
+fn lld() -> Result<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output()?;
+    let libraries = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let folder = libraries.parent().context("rustc has no folder of libraries")?.join("bin/gcc-ld");
+    if !folder.join("ld.lld").exists() {
+        bail!("{} has no ld.lld: this Rust comes without its linker", folder.display());
+    }
+    Ok(folder)
+}
+
+/// A section for each group, before all other code. What is in none of them is as it would be.
+fn layout(patterns: &str) -> Result<String> {
+    let mut script = String::new();
+    for group in GROUPS {
+        let mut lines = Vec::new();
+        for line in patterns.lines().filter(|line| !line.starts_with('#')) {
+            let (of, pattern) = line.split_once(' ').with_context(|| format!("{ORDER}: {line:?}"))?;
+            if !GROUPS.contains(&of) {
+                bail!("{ORDER}: {line:?} is of no group; there are: {}", GROUPS.join(", "));
+            }
+            if of == group {
+                lines.push(match pattern.strip_prefix("libc.a:") {
+                    Some(object) => format!("    *libc.a:{object}(.text .text.*)\n"),
+                    // What the compiler believes to be rare is `.text.unlikely.<name>`.
+                    None => format!("    *(.text.{pattern} .text.unlikely.{pattern})\n"),
+                });
+            }
+        }
+        let _ = write!(
+            script,
+            "SECTIONS {{\n  .text.{group} : {{\n{}  }}\n}} INSERT BEFORE .text;\n",
+            lines.concat()
+        );
+    }
+    Ok(script)
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_is_a_section() {
+        let script =
+            layout("# made\nstart _ZN3foo17h*\nlife _ZN3bar17h*\nstart _RNvCs*_3std\nlife libc.a:malloc.o\n")
+                .unwrap();
+        let (start, life) = script.split_once("INSERT BEFORE .text;\n").unwrap();
+        assert!(
+            start.contains(".text.start : {\n    *(.text._ZN3foo17h* .text.unlikely._ZN3foo17h*)\n"),
+            "{start}"
+        );
+        assert!(start.contains("    *(.text._RNvCs*_3std .text.unlikely._RNvCs*_3std)\n  }"), "{start}");
+        assert!(life.contains(".text.life : {\n    *(.text._ZN3bar17h* "), "{life}");
+        assert!(life.contains("    *libc.a:malloc.o(.text .text.*)\n  }"), "{life}");
+    }
+
+    #[test]
+    fn a_line_of_no_group_is_told() {
+        assert!(layout("later _ZN3foo17h*").unwrap_err().to_string().contains("start, life"));
+    }
+}

@@ -1,0 +1,8 @@
+//! Any datagram.
+#![no_main]
+
+#[path = "../../crates/wire/tests/checks/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "one check of them")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|body: &[u8]| checks::dogstatsd(body));

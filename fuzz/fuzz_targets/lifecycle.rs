@@ -1,0 +1,8 @@
+//! Headers and body of a start or an end call.
+#![no_main]
+
+#[path = "../../crates/wire/tests/checks/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "one check of them")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|body: &[u8]| checks::lifecycle(body));
