@@ -58,7 +58,12 @@ on_aws() {
 
 # ---- build
 
+# All of it is made beside what was built before and takes its place at the end: whoever deploys meanwhile, or after a build
+# that was cut off, has whole files.
 build() {
+    local built=$out
+    out=$out.new.$$
+    trap "rm -rf '$out'" EXIT
     rm -rf "$out" && mkdir -p "$out/layer/extensions" "$out/rust"
     if [ -z "$binaries" ] && [ -n "$debug" ]; then
         cargo build --manifest-path "$root/Cargo.toml" --package extension --package "$package"
@@ -71,10 +76,13 @@ build() {
     else
         (cd "$root" && cargo xtask layer --arch "$arch")
         cp "$root/target/layer/datadog-extension-$arch.zip" "$out/layer.zip"
+        is_whole "$out/layer.zip"
         static
     fi
     pack "$out/$rust.zip" "$out/rust" bootstrap
     pack "$out/$python.zip" "$here" app.py
+    rm -rf "$built" && mv "$out" "$built"
+    out=$built
     say "built into $out"
 }
 
@@ -91,13 +99,20 @@ static() {
 
 # Without what is there for debuggers.
 slim() {
-    [ -f "$1" ] || fail "there is no $1: is it built?"
+    [ -s "$1" ] || fail "there is no $1, or it is empty: is it built?"
     strip -o "$2" "$1" 2>/dev/null || cp "$1" "$2"
+    [ -s "$2" ] || fail "$2 is empty"
 }
 
 # A zip of files of a folder, which stay executable.
 pack() {
     (cd "$2" && "${REAL_PYTHON:-python3}" -m zipfile -c "$1" "$3")
+    is_whole "$1"
+}
+
+# No zip goes on that cannot be unpacked.
+is_whole() {
+    [ "$("${REAL_PYTHON:-python3}" -m zipfile -t "$1" 2>/dev/null)" = "Done testing" ] || fail "$1 is not a whole zip"
 }
 
 # ---- deploy
@@ -121,6 +136,7 @@ is_built() {
     local each
     for each in producer consumer layer; do
         [ -s "$out/$each.zip" ] || fail "there is no $out/$each.zip: ./run.sh build"
+        is_whole "$out/$each.zip"
     done
 }
 
@@ -223,8 +239,8 @@ update() {
 invoke() {
     mkdir -p "$out"
     local failed
-    failed=$(on_aws lambda invoke --function-name "$name-producer" --payload fileb:///dev/stdin --query FunctionError \
-        "$out/answer.json" <<<"$event")
+    failed=$(printf '%s' "$event" | on_aws lambda invoke --function-name "$name-producer" --payload fileb:///dev/stdin \
+        --query FunctionError "$out/answer.json")
     cat "$out/answer.json" && echo
     [ "$failed" = None ] || fail "the producer failed: $failed"
 }

@@ -1,8 +1,8 @@
 """Runs a pair of functions on this machine, and prints the trace that they make: what `run.sh local` starts.
 
 The functions run in dd-lambda, each with the extension beside it; what is between them is moto, an AWS API server. What
-carries a message on to the consumer is here, and does what Lambda's event source mapping does: it takes from a queue,
-makes the event, invokes, and deletes what was worked on. SNS and EventBridge deliver to a queue for that.
+carries a message on to the consumer is dd-lambda's event source mapping (`--source`). SNS and EventBridge deliver to a
+queue for that.
 
     local.py --service sqs --rust consumer --program PROGRAM --app FOLDER --binaries FOLDER [--event JSON] [--keep]
 """
@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-from base64 import b64encode
 
 # Where Datadog's libraries look for the extension, and take it from that that there is one.
 EXTENSION = "/opt/extensions/datadog-agent"
@@ -43,20 +42,21 @@ def python_function():
 class DdLambda:
     """dd-lambda with both functions."""
 
-    def __init__(self, arguments, functions, variables, folder):
+    def __init__(self, arguments, functions, between, variables, folder):
         command = [arguments.binaries / "dd-lambda", "dev", "--no-watch", "--timeout", "60"]
         command += ["--extension", arguments.binaries / "datadog-agent"]
         for name, program in functions.items():
             command += ["--function", f"{name}={program}"]
         for variable in variables.items():
             command += ["--env", "=".join(variable)]
+        command += ["--source", f"{arguments.service}:{between.queue}=consumer"]
         self.said = collections.deque(maxlen=300)
-        self.page = self.endpoint = None
+        self.page = self.endpoint = self.failure = None
         self.ready = threading.Event()
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**os.environ, **between.account, "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,6 +73,8 @@ class DdLambda:
                 self.page = found[1].rstrip("/")
             if found := re.search(r"--endpoint-url (http://\S+)", line):
                 self.endpoint = found[1]
+            if re.search(r"^ *source .* failed", line):
+                self.failure = line.strip()
             if self.page and self.endpoint:
                 self.ready.set()
         self.ready.set()
@@ -104,6 +106,13 @@ class Between:
 
         self.client = lambda name: boto3.client(name, endpoint_url=endpoint, **ACCOUNT)
         self.service = service
+        # For what is not written in Python.
+        self.account = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_REGION": ACCOUNT["region_name"],
+            "AWS_ACCESS_KEY_ID": ACCOUNT["aws_access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": ACCOUNT["aws_secret_access_key"],
+        }
         self.sqs = self.client("sqs")
         self.queue = self.sqs.create_queue(QueueName="orders")["QueueUrl"]
         names = ["QueueArn"]
@@ -117,7 +126,7 @@ class Between:
     def for_sns(self):
         sns = self.client("sns")
         topic = sns.create_topic(Name="orders")["TopicArn"]
-        self.subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=self.arn)["SubscriptionArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=self.arn)
         return "TOPIC_ARN", topic
 
     def for_eventbridge(self):
@@ -127,62 +136,6 @@ class Between:
         events.put_targets(Rule="orders", EventBusName="orders", Targets=[{"Id": "consumer", "Arn": self.arn}])
         return "EVENT_BUS", "orders"
 
-    def messages(self):
-        """What arrived within the deadline: at least one."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            got = self.sqs.receive_message(
-                QueueUrl=self.queue,
-                WaitTimeSeconds=5,
-                MaxNumberOfMessages=10,
-                AttributeNames=["All"],
-                MessageAttributeNames=["All"],
-            )
-            if messages := got.get("Messages"):
-                return messages
-        raise Failure(f"nothing came through {self.service}")
-
-    def events(self, messages):
-        """The events that Lambda makes of messages: one of all of a queue, else one of each."""
-        if self.service == "sqs":
-            return [{"Records": [self.record(message) for message in messages]}]
-        bodies = [json.loads(message["Body"]) for message in messages]
-        return [self.notification(body) if self.service == "sns" else body for body in bodies]
-
-    def record(self, message):
-        def attribute(value):
-            made = {"dataType": value["DataType"], "stringListValues": [], "binaryListValues": []}
-            if "BinaryValue" in value:
-                return {**made, "binaryValue": b64encode(value["BinaryValue"]).decode()}
-            return {**made, "stringValue": value["StringValue"]}
-
-        attributes = message.get("MessageAttributes", {})
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message["Attributes"],
-            "messageAttributes": {name: attribute(value) for name, value in attributes.items()},
-            "md5OfBody": message["MD5OfBody"],
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self.arn,
-            "awsRegion": ACCOUNT["region_name"],
-        }
-
-    def notification(self, body):
-        """In events two names are written in another way than in what HTTP and queues get."""
-        names = {"SigningCertURL": "SigningCertUrl", "UnsubscribeURL": "UnsubscribeUrl"}
-        sns = {names.get(name, name): value for name, value in body.items()}
-        record = {"EventSource": "aws:sns", "EventVersion": "1.0", "EventSubscriptionArn": self.subscription}
-        return {"Records": [{**record, "Sns": sns}]}
-
-    def delete(self, messages, answer):
-        failed = {failure["itemIdentifier"] for failure in (answer or {}).get("batchItemFailures", [])}
-        for message in messages:
-            if message["MessageId"] in failed:
-                raise Failure("the consumer did not take the message")
-            self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
-
 
 def invoke(client, function, event):
     answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
@@ -190,7 +143,6 @@ def invoke(client, function, event):
     if "FunctionError" in answer:
         raise Failure(f"{function} failed: {payload}")
     print(f"{function} answered {payload}", file=sys.stderr)
-    return json.loads(payload)
 
 
 def is_whole(trace):
@@ -209,6 +161,8 @@ def connected(dd_lambda):
     deadline = time.monotonic() + PATIENCE
     version = 0
     while time.monotonic() < deadline:
+        if dd_lambda.failure:
+            raise Failure(dd_lambda.failure)
         state = dd_lambda.get("/local/state")
         for trace in state["traces"]:
             if is_whole(trace):
@@ -251,7 +205,7 @@ def run(arguments, folder):
         "DD_REMOTE_CONFIGURATION_ENABLED": "false",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    dd_lambda = DdLambda(arguments, functions, variables, folder)
+    dd_lambda = DdLambda(arguments, functions, between, variables, folder)
     try:
         import boto3
         from botocore.config import Config
@@ -259,10 +213,6 @@ def run(arguments, folder):
         patient = Config(read_timeout=PATIENCE, retries={"max_attempts": 0})
         client = boto3.client("lambda", endpoint_url=dd_lambda.endpoint, config=patient, **ACCOUNT)
         invoke(client, "producer", json.loads(arguments.event))
-        messages = between.messages()
-        for event in between.events(messages):
-            answer = invoke(client, "consumer", event)
-        between.delete(messages, answer)
         show(connected(dd_lambda))
         if arguments.keep:
             print(f"the page: {dd_lambda.page} (Ctrl-C ends it)", file=sys.stderr)

@@ -240,14 +240,14 @@ impl Fresh {
                     told.line("not_built", &failed);
                     let said = why.downcast_ref::<workspace::NotBuilt>().map(|not| not.messages.clone());
                     let said = said.filter(|said| !said.is_empty()).unwrap_or_else(|| format!("{why:#}"));
-                    board.rebuilt(rebuilt.ended(Some(said), now()));
+                    board.rebuilt(rebuilt.failed(said, now()));
                     say("not built", &paint.red(&format!("{why:#}; {} serves on as it was", self.name)));
                     return;
                 }
             }
         }
         if lambda.renew(&self.name).await {
-            board.rebuilt(rebuilt.ended(None, now()));
+            board.rebuilt(rebuilt.swapped(self.package.is_some(), now()));
             told.line("swapped", &serde_json::json!({ "function": self.name }));
             say(
                 "swapped",

@@ -12,7 +12,9 @@ pub(crate) struct Rebuilt {
     pub(crate) changed: String,
     #[serde(rename = "start_ns", serialize_with = "nanos")]
     pub(crate) start: UnixNanos,
+    /// `None` while it is built, and where the program was changed by somebody else.
     pub(crate) took_ns: Option<u64>,
+    pub(crate) end_ns: Option<u64>,
     /// What the compiler says, where it does not build.
     pub(crate) why: Option<String>,
 }
@@ -30,13 +32,22 @@ pub(crate) enum State {
 impl Rebuilt {
     pub(crate) fn begun(function: &str, changed: &std::path::Path, start: UnixNanos) -> Self {
         let (function, changed) = (function.to_owned(), changed.display().to_string());
-        Self { function, state: State::Building, changed, start, took_ns: None, why: None }
+        Self { function, state: State::Building, changed, start, took_ns: None, end_ns: None, why: None }
     }
 
-    pub(crate) fn ended(mut self, why: Option<String>, now: UnixNanos) -> Self {
-        self.state = if why.is_some() { State::Failed } else { State::Swapped };
-        self.took_ns = u64::try_from(now.since(self.start).as_nanos()).ok();
-        self.why = why;
+    /// The next invocation is answered by the new one, which was built here or by somebody else.
+    pub(crate) fn swapped(mut self, is_built: bool, now: UnixNanos) -> Self {
+        self.took_ns = u64::try_from(now.since(self.start).as_nanos()).ok().filter(|_| is_built);
+        self.end_ns = Some(now.as_nanos());
+        self.state = State::Swapped;
+        self
+    }
+
+    /// It did not build.
+    pub(crate) fn failed(mut self, why: String, now: UnixNanos) -> Self {
+        self.end_ns = Some(now.as_nanos());
+        self.state = State::Failed;
+        self.why = Some(why);
         self
     }
 }

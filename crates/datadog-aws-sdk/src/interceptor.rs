@@ -4,6 +4,7 @@
 //! that was given up, that end is when the SDK drops what it kept of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -50,7 +51,8 @@ impl DatadogInterceptor {
     }
 
     /// Names the key attributes of a DynamoDB table, partition key and sort key, so that the first item put into it
-    /// is linked to already. Else they are learnt from calls that name a key or describe the table.
+    /// is linked to already. Else they are learnt from calls that name a key or describe the table, and by
+    /// [`Self::learn_table_keys`].
     #[must_use]
     pub fn table_keys<T: Into<String>>(
         mut self,
@@ -58,6 +60,31 @@ impl DatadogInterceptor {
         keys: impl IntoIterator<Item = T>,
     ) -> Self {
         self.tables.set(table.into(), keys.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Lets the key attributes of a table be asked for when an item is put into one that is not known: once per table, in
+    /// the background, so that the items that come later are linked to. No call waits for it, and a table that is not
+    /// described, for want of a permission for one, is not asked for again.
+    ///
+    /// It goes to whoever may make the call, and gives the names, partition key first. [`describe_with!`](crate::describe_with) makes it
+    /// of a client:
+    ///
+    /// ```
+    /// use datadog_aws_sdk::DatadogInterceptor;
+    ///
+    /// let interceptor = DatadogInterceptor::new().learn_table_keys(|table: String| async move {
+    ///     (table == "orders").then(|| vec!["customer".to_owned(), "number".to_owned()])
+    /// });
+    /// ```
+    #[must_use]
+    pub fn learn_table_keys<F>(mut self, describe: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<Vec<String>>> + Send + 'static,
+    {
+        if Settings::of_process().describe_tables {
+            self.tables.describe(Arc::new(move |table| Box::pin(describe(table))));
+        }
         self
     }
 

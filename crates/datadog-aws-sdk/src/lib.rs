@@ -75,6 +75,34 @@ macro_rules! client {
     };
 }
 
+/// What [`DatadogInterceptor::learn_table_keys`] takes, of a client of `aws-sdk-dynamodb`, which needs the permission
+/// `dynamodb:DescribeTable`.
+///
+/// ```no_run
+/// # fn made(sdk_config: aws_types::SdkConfig) -> aws_sdk_dynamodb::Client {
+/// use datadog_aws_sdk::{DatadogInterceptor, describe_with};
+///
+/// let plain = aws_sdk_dynamodb::Client::new(&sdk_config);
+/// let interceptor = DatadogInterceptor::new().learn_table_keys(describe_with!(plain));
+/// let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config).interceptor(interceptor).build();
+/// aws_sdk_dynamodb::Client::from_conf(config)
+/// # }
+/// ```
+#[macro_export]
+macro_rules! describe_with {
+    ($client:expr) => {{
+        let client = $client.clone();
+        move |table: ::std::string::String| {
+            let describe = client.describe_table().table_name(table);
+            async move {
+                let described = describe.send().await.ok()?;
+                let keys = described.table()?.key_schema().iter();
+                Some(keys.map(|key| key.attribute_name().to_owned()).collect())
+            }
+        }
+    }};
+}
+
 /// The clients of several services' crates, as [`client!`] makes each: a tuple in the order of the crates.
 ///
 /// ```no_run

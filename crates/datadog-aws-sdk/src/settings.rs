@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) extract: trigger::Settings,
     pub(crate) span_pointers: bool,
     pub(crate) table_keys: BTreeMap<String, Vec<String>>,
+    pub(crate) describe_tables: bool,
     pub(crate) data_streams: bool,
     pub(crate) service: String,
     pub(crate) env: Option<String>,
@@ -35,6 +36,7 @@ impl Default for Settings {
             extract: trigger::Settings::default(),
             span_pointers: true,
             table_keys: BTreeMap::new(),
+            describe_tables: true,
             data_streams: false,
             service: "unnamed-rust-service".to_owned(),
             env: None,
@@ -128,6 +130,13 @@ pub(crate) const TABLE: &[Setting] = &[
             s.table_keys = table_keys(v)?;
             Ok(())
         },
+    },
+    Setting {
+        key: "DD_TRACE_DYNAMODB_DESCRIBE_TABLES",
+        other: None,
+        default: "true",
+        doc: "Whether tables may be described for that, where the program has given a way to: `DatadogInterceptor::learn_table_keys`.",
+        read: |s, v| flag(&mut s.describe_tables, v),
     },
     Setting {
         key: "DD_DATA_STREAMS_ENABLED",
@@ -320,6 +329,7 @@ mod tests {
             ("DD_BOTOCORE_ADD_SPAN_POINTERS", "false"),
             ("DD_TRACE_DYNAMODB_TABLE_PRIMARY_KEYS", r#"{"orders":["id"]}"#),
             ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+            ("DD_TRACE_DYNAMODB_DESCRIBE_TABLES", "false"),
             ("DD_DATA_STREAMS_ENABLED", "true"),
             ("DD_ENV", "prod"),
             ("DD_VERSION", "1"),
@@ -339,6 +349,7 @@ mod tests {
             span_pointers: false,
             table_keys: [("orders".to_owned(), vec!["id".to_owned()])].into(),
             in_lambda: true,
+            describe_tables: false,
             data_streams: true,
             service: "f".to_owned(),
             env: Some("prod".to_owned()),

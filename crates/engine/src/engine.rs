@@ -20,7 +20,7 @@ use crate::pace::{Hold, Pace};
 use crate::stages::{More, Stages};
 
 /// Bytes that are worth a request of their own while an invocation runs.
-const MUCH: usize = 1 << 20;
+const MUCH: usize = 512 << 10;
 /// How long after an answer a connection is taken to be there still.
 const WARM: Duration = Duration::from_secs(30);
 /// Invocations without a word of telemetry, after which there is none.
@@ -294,7 +294,7 @@ impl Engine {
                 Some(Event::Ended { until: (now + self.flush.timeout()).min(deadline - flush::MARGIN) })
             }
             Phase::Draining { .. }
-                if self.invocations.all_reported() || self.telemetry != Telemetry::Heard =>
+                if self.invocations.all_reported() || self.telemetry == Telemetry::Silent =>
             {
                 Some(Event::Reported)
             }
@@ -348,6 +348,7 @@ impl Engine {
     /// At the end there is no later flush: what failed gets its second chance now, and what came while the
     /// last one was on its way goes too.
     fn goes_again(&mut self) -> bool {
+        self.close_all();
         if !self.tried_again && self.stages.batches.has_returned() {
             self.tried_again = true;
             return true;

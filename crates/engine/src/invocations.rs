@@ -373,8 +373,8 @@ impl Invocations {
         Vec::from(foreign)
     }
 
-    /// Takes out all.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Invocation> {
-        std::mem::take(&mut self.entries).into_iter()
+    /// All that are known, to be closed.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Invocation> {
+        self.entries.iter_mut()
     }
 }

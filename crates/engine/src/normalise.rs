@@ -9,6 +9,8 @@ use model::{Span, Text, UnixNanos, keys};
 
 /// Spans that start before have no start: 2000-01-01.
 const YEAR_2000: UnixNanos = UnixNanos::from_secs(946_684_800);
+/// The last moment there is: the backend counts with a sign.
+const LAST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 /// Characters of a service, a name or a type.
 const MAX_NAME: usize = 100;
 /// Characters of the value of a tag.
@@ -26,11 +28,13 @@ pub(crate) fn span(span: &mut Span, now: UnixNanos) {
     if span.parent_id == Some(span.span_id) {
         span.parent_id = None;
     }
-    if span.duration > Duration::from_nanos(i64::MAX.unsigned_abs()) {
+    // What ends after the year 2262 cannot be told to the backend.
+    if Duration::from_nanos(span.start.as_nanos()).saturating_add(span.duration) > LAST {
         span.duration = Duration::ZERO;
     }
     if span.start < YEAR_2000 {
-        span.start = now - span.duration;
+        let begun = now - span.duration;
+        span.start = if begun < YEAR_2000 { now } else { begun };
     }
     let status = span.meta.get(keys::trace::HTTP_STATUS_CODE);
     if status.is_some_and(|s| s.parse::<u16>().map_or(true, |s| !(100..600).contains(&s))) {
@@ -135,6 +139,27 @@ mod tests {
         check("größe", "gr_e");
         check("--", "");
         check(&"x".repeat(300), &"x".repeat(100));
+    }
+
+    #[test]
+    fn times() {
+        let now = UnixNanos::from_secs(1_800_000_000);
+        let check = |start: u64, duration: u64, want: (u64, u64)| {
+            let ids = (model::TraceId::new(0, 1).unwrap(), model::SpanId::new(1).unwrap());
+            let mut made = Span::new("work", ids.0, ids.1, None);
+            (made.start, made.duration) = (UnixNanos(start), Duration::from_nanos(duration));
+            span(&mut made, now);
+            let times = (made.start.as_nanos(), u64::try_from(made.duration.as_nanos()).unwrap());
+            assert_eq!(times, want, "{start} {duration}");
+        };
+        let (now, last) = (now.as_nanos(), i64::MAX.unsigned_abs());
+        check(now - 5, 7, (now - 5, 7));
+        check(now, last - now, (now, last - now));
+        check(now, last - now + 1, (now, 0));
+        check(now, u64::MAX, (now, 0));
+        check(0, 7, (now - 7, 7));
+        check(0, last, (now, last));
+        check(u64::MAX, 7, (u64::MAX, 0));
     }
 
     proptest! {

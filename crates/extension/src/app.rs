@@ -144,9 +144,9 @@ impl App {
             );
             spawn_local(serve(Listener::Tcp(listener), Rc::new(source)));
         }
-        let labels = Rc::new(function.statsd_labels(&config));
+        let labels = function.statsd_labels(&config);
         for socket in dogstatsd.into_iter().chain(dogstatsd_unix) {
-            spawn_local(dogstatsd::serve(socket, inbox.clone(), labels.clone()));
+            spawn_local(dogstatsd::serve(socket, inbox.clone()));
         }
         if let Some(listener) = telemetry {
             spawn_local(serve(Listener::Tcp(listener), Rc::new(telemetry::Telemetry::new(inbox.clone()))));
@@ -169,7 +169,7 @@ impl App {
         };
         spawn_local(report_unusable(config.trace_rules, config.log_rules));
         let probe = Probe::new(config.enhanced_metrics && config.proc_metrics && !config.lambda.is_managed());
-        Driver { engine, inbox, sinks, otlp, reader, probe, next }.run().await;
+        Driver { engine, inbox, sinks, otlp, labels, reader, probe, next }.run().await;
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Driver {
     pub(crate) sinks: Sinks,
     /// `None`: no OpenTelemetry exporter is listened for.
     pub(crate) otlp: Option<sources::otlp::State>,
+    /// Of the events and service checks of DogStatsD's clients.
+    pub(crate) labels: sources::dogstatsd::Labels,
     /// Reads what passes through the Runtime API proxy.
     pub(crate) reader: sources::runtime_proxy::Reader,
     pub(crate) probe: Probe,
@@ -112,7 +114,7 @@ impl Driver {
             Arrival::Traces(sent) => sources::traces::decode(sent, &self.inbox),
             Arrival::Stats(stats) => Some(Input::Stats(stats)),
             Arrival::Forward(forward) => Some(Input::Forward(forward)),
-            Arrival::Metrics(metrics) => Some(Input::Metrics(metrics)),
+            Arrival::Datagrams(lines) => return self.open_datagrams(&lines),
             Arrival::Otlp(sent) => return self.open_otlp(&sent),
             Arrival::Seen(seen) => Some(self.reader.read(seen)),
         };
@@ -120,6 +122,12 @@ impl Driver {
             for told in self.probe.see(now(), &fact) {
                 self.engine.handle(now(), told);
             }
+            self.engine.handle(now(), fact);
+        }
+    }
+
+    fn open_datagrams(&mut self, lines: &[u8]) {
+        for fact in sources::dogstatsd::decode(lines, &self.labels, &self.inbox) {
             self.engine.handle(now(), fact);
         }
     }

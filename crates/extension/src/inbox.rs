@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{Dropped, Input};
-use model::{ClientStats, Forward, Metric, TracerInfo};
+use model::{ClientStats, Forward, TracerInfo};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use wire::cut::Version;
@@ -33,8 +33,6 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const PATIENCE_WITHIN: Duration = Duration::from_secs(3);
 /// Facts that may wait in the control lane before lifecycle calls are turned away.
 const MAX_FACTS: usize = 10_000;
-/// About what a metric takes in memory.
-const METRIC_BYTES: usize = 200;
 
 /// Something that arrived and is not read yet.
 #[derive(Debug)]
@@ -46,7 +44,8 @@ pub(crate) enum Arrival {
     Traces(Sent),
     Stats(ClientStats),
     Forward(Box<Forward>),
-    Metrics(Vec<Metric>),
+    /// Lines of DogStatsD.
+    Datagrams(Vec<u8>),
     /// A request of an OpenTelemetry exporter.
     Otlp(otlp::Sent),
     /// What the runtime and Lambda said to each other.
@@ -69,7 +68,7 @@ impl Arrival {
             Self::Traces(sent) => sent.body.len(),
             Self::Stats(stats) => stats.weight(),
             Self::Forward(forward) => forward.weight(),
-            Self::Metrics(metrics) => metrics.len() * METRIC_BYTES,
+            Self::Datagrams(lines) => lines.len(),
             Self::Otlp(sent) => sent.body.len(),
             Self::Seen(seen) => seen.weight(),
         }

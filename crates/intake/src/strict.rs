@@ -137,7 +137,9 @@ pub(crate) fn check(sent: &Sent<'_>) -> Found {
     sizes(sent, plain.len(), &mut found);
     let read = match sent.kind {
         Kind::Signal(Signal::Traces) => traces::check(plain, sent.now, &mut found),
-        Kind::Signal(Signal::Series) if is_protobuf(sent.headers) => Ok(()),
+        Kind::Signal(Signal::Series) if is_protobuf(sent.headers) => {
+            series::check_payload(plain, sent.now, &mut found)
+        }
         Kind::Signal(Signal::Series) => series::check_v2(plain, sent.now, &mut found),
         Kind::Signal(Signal::Sketches) => sketches::check(plain, sent.now, &mut found),
         Kind::Signal(Signal::Logs) | Kind::Other(Other::Logs) => logs::check(plain, sent.now, &mut found),

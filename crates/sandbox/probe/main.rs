@@ -310,6 +310,9 @@ fn extension() {
     if has("crash") {
         exit(3);
     }
+    while has("mute") {
+        std::thread::park();
+    }
     if has("wrongs") {
         wrong::unregistered(&api);
     }
@@ -344,6 +347,9 @@ fn extension() {
         ];
         let answer = call(&api, "POST", "/2020-01-01/extension/init/error", &headers, b"");
         say(&format!("init/error {} {}", answer.status, answer.body.trim()));
+        say(&format!("id {id}"));
+        let me = [("lambda-extension-identifier", id.as_str())];
+        call(&api, "GET", "/2020-01-01/extension/event/next", &me, b"").report("next after it");
         exit(1);
     }
     if has("env") {
@@ -351,11 +357,15 @@ fn extension() {
         say(&format!("env {}", names.join(" ")));
     }
     if has("gated") {
-        while !env::var_os("PROBE_GATE").is_some_and(|gate| std::path::Path::new(&gate).exists()) {
-            std::thread::yield_now();
-        }
+        await_gate();
     }
     attend(&api, &id, &name, has);
+}
+
+fn await_gate() {
+    while !env::var_os("PROBE_GATE").is_some_and(|gate| std::path::Path::new(&gate).exists()) {
+        std::thread::yield_now();
+    }
 }
 
 /// Asks for events and does with each what the probe is told to, until SHUTDOWN.
@@ -373,6 +383,10 @@ fn attend(api: &str, id: &str, name: &str, has: impl Fn(&str) -> bool) {
                 say(&format!("INVOKE {} {left}", field(&body, "requestId")));
                 if has("wrongs") {
                     wrong::running(api, id, name);
+                }
+                if has("leaves") {
+                    await_gate();
+                    exit(0);
                 }
                 if has("works") {
                     std::thread::sleep(std::time::Duration::from_millis(150));

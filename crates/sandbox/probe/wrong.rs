@@ -33,6 +33,7 @@ pub(crate) fn registrations(api: &str, name: &str) {
 pub(crate) fn unregistered(api: &str) {
     let inside = [("lambda-extension-name", "inside")];
     let answer = call(api, "POST", REGISTER, &inside, br#"{"events":[]}"#);
+    answer.report("inside, at first");
     call(api, "POST", REGISTER, &inside, br#"{"events":["INVOKE"]}"#).report("inside");
     // An initialisation waits for every agent to ask for an event.
     let (host, inner) = (api.to_owned(), answer.header("lambda-extension-identifier"));

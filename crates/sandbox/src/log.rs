@@ -99,9 +99,17 @@ fn report_line(report: &InvocationReport) -> String {
     field("Init Duration", report.init_duration.map(|ms| format!("{:.2} ms", ms.get())));
     let failed = report.status.as_ref().filter(|status| **status != Status::Success);
     field("Restore Duration", report.restore_duration.map(|ms| format!("{:.2} ms", ms.get())));
+    field("Billed Restore Duration", report.restore_duration.map(|ms| format!("{:.0} ms", ms.get().ceil())));
     field("Status", failed.map(|status| status.as_str().to_owned()));
     field("Error Type", report.error_type.as_ref().map(ToString::to_string));
+    field("XRAY TraceId", report.trace_header.as_deref().and_then(sampled).map(ToOwned::to_owned));
     line
+}
+
+/// The trace id of an X-Ray header, if the trace is kept.
+fn sampled(header: &str) -> Option<&str> {
+    let part = |name: &str| header.split(';').find_map(|part| part.trim().strip_prefix(name));
+    part("Root=").filter(|_| part("Sampled=") == Some("1"))
 }
 
 #[cfg(test)]
@@ -144,16 +152,18 @@ mod tests {
             memory_size_mb: Some(128),
             max_memory_used_mb: Some(40),
             init_duration: Millis::new(5.0),
-            restore_duration: None,
+            restore_duration: Millis::new(7.2),
             spans: Vec::new(),
-            trace_header: None,
+            trace_header: Some("Root=1-2-3;Parent=4;Sampled=1".into()),
             tenant_id: None,
         };
         tell(&mut tail, Record::Report(report));
         let expect = "START RequestId: a Version: $LATEST\nhello\nREPORT RequestId: a\tDuration: 1.23 ms\t\
                       Billed Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 40 MB\tInit Duration: 5.00 ms\t\
-                      Status: timeout\t\n";
+                      Restore Duration: 7.20 ms\tBilled Restore Duration: 8 ms\tStatus: timeout\t\
+                      XRAY TraceId: 1-2-3\t\n";
         assert_eq!(tail.text(), expect);
+        assert_eq!(super::sampled("Root=1-2-3;Sampled=0"), None);
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn logs_dropped(time: UnixNanos, dropped: &buffer::Dropped) -> TelemetryRecord {
 mod tests {
     use std::time::Duration;
 
-    use model::{LogLine, Record, TelemetryRecord, UnixNanos};
+    use model::{LogLine, Record, RestoreStart, TelemetryRecord, UnixNanos};
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
@@ -338,6 +338,11 @@ mod tests {
 
     /// Bodies that come in until the sender is done, each answered 200.
     async fn post_office(listener: TcpListener, count: usize) -> Vec<String> {
+        busy_post_office(listener, count, 0).await
+    }
+
+    /// The first so many are answered 500.
+    async fn busy_post_office(listener: TcpListener, count: usize, busy: usize) -> Vec<String> {
         let mut bodies = Vec::new();
         while bodies.len() < count {
             let (stream, _) = listener.accept().await.unwrap();
@@ -356,7 +361,12 @@ mod tests {
                 let mut body = vec![0; length];
                 stream.read_exact(&mut body).await.unwrap();
                 bodies.push(String::from_utf8(body).unwrap());
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                let status = if bodies.len() <= busy { "500 No" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if bodies.len() <= busy {
+                    break;
+                }
             }
         }
         bodies
@@ -390,6 +400,52 @@ mod tests {
         let bodies = tokio::time::timeout(Duration::from_secs(30), office).await.unwrap().unwrap();
         let texts: Vec<_> = bodies.iter().map(|b| b.rsplit('"').nth(1).unwrap()).collect();
         assert_eq!(texts, ["two", "two", "three"]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_tried_again_until_it_is_taken() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let office = tokio::spawn(busy_post_office(listener, 3, 2));
+        let (sender, mut inbox) = mpsc::channel(4);
+        let mut hub = Hub::new(sender, Faults::default(), None);
+        hub.open();
+        let authority = format!("sandbox:{port}");
+        hub.subscribe("ext", subscription(Destination::Http { authority, port, path: "/".to_owned() }));
+        hub.push(UnixNanos::default(), &line(0, "once"));
+        hub.flush();
+        hub.tick(UnixNanos::default());
+        let settled = settled(&mut hub, &mut inbox).await;
+        assert_eq!((settled.records, settled.failure), (1, None));
+        let bodies = tokio::time::timeout(Duration::from_secs(30), office).await.unwrap().unwrap();
+        assert!(bodies.iter().all(|body| body.contains("\"once\"")), "{bodies:?}");
+    }
+
+    #[tokio::test]
+    async fn each_gets_what_it_asked_for() {
+        let (sender, _inbox) = mpsc::channel(4);
+        let mut hub = Hub::new(sender, Faults::default(), None);
+        hub.open();
+        let records = [
+            Record::ExtensionLog(LogLine::Text("of an extension".to_owned())),
+            Record::FunctionLog(LogLine::Text("of the function".to_owned())),
+            Record::RestoreStart(RestoreStart::default()),
+        ];
+        for record in records {
+            hub.push(UnixNanos::default(), &TelemetryRecord { time: UnixNanos::default(), record });
+        }
+        for category in [Category::Extension, Category::Function, Category::Platform] {
+            let to = subscription(Destination::Tcp { port: 9 });
+            hub.subscribe("ext", Subscription { categories: vec![category], ..to });
+        }
+        let got = hub.subscribers.iter_mut().map(|subscriber| {
+            let batch = subscriber.buffer.take(|_| None);
+            (batch.records, String::from_utf8(batch.body.to_vec()).unwrap())
+        });
+        let got: Vec<_> = got.collect();
+        for ((records, body), expect) in got.iter().zip(["extension", "function", "platform.restoreStart"]) {
+            assert!(*records == 1 && body.contains(&format!("\"type\":\"{expect}\"")), "{body}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Cutter {
     pub fn finish(&mut self) -> Result<Vec<Vec<u8>>, DecodeError> {
         let Self { kind, held, out, max_texts } = self;
         match kind {
-            Kind::V04(cutter) => std::mem::take(cutter).finish().map(|last| last.into_iter().collect()),
+            Kind::V04(cutter) => std::mem::take(cutter).finish(),
             Kind::V05(cut) => out.rest(cut, held, *max_texts),
             Kind::V07(cut) => out.rest(&mut **cut, held, *max_texts),
             Kind::V1(cut) => out.rest(&mut **cut, held, *max_texts),

@@ -40,7 +40,10 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
     let path = folder.join(format!("datadog-extension-{architecture}.zip"));
     let wrapper = fs::read(root.join(WRAPPER)).context(WRAPPER)?;
     let zip = packed(&bytes, &wrapper)?;
-    fs::write(&path, &zip).with_context(|| path.display().to_string())?;
+    // Whoever reads it meanwhile gets the old one or the new one, and no part.
+    let beside = path.with_extension(format!("zip.{}", std::process::id()));
+    fs::write(&beside, &zip).with_context(|| beside.display().to_string())?;
+    fs::rename(&beside, &path).with_context(|| path.display().to_string())?;
     eprintln!("{} ({} kB; the binary {} kB, static)", path.display(), zip.len() / 1024, bytes.len() / 1024);
     eprintln!("  aws lambda publish-layer-version --layer-name datadog-extension \\");
     eprintln!("    --compatible-architectures {architecture} --zip-file fileb://{}", path.display());

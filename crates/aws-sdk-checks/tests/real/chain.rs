@@ -131,6 +131,26 @@ pub(crate) fn drive(spec: &str) -> Driving {
     Driving(driving)
 }
 
+/// The local Lambda's Invoke API.
+pub(crate) fn endpoint() -> String {
+    chain().lambda.endpoint()
+}
+
+/// Waits for a function's root in a trace.
+pub(crate) fn has_root(trace: opentelemetry::trace::TraceId, function: &'static str) {
+    let Chain { runtime, intake, .. } = chain();
+    let id = TraceId::from_u128(u128::from_be_bytes(trace.to_bytes())).unwrap();
+    let is_there = move |state: &State| {
+        let is_root = |span: &SpanView| span.name == "aws.lambda" && span.service == function;
+        state.trace(id).is_some_and(|trace| trace.spans.iter().any(is_root))
+    };
+    let (store, (done, wait)) = (intake.store().clone(), channel());
+    runtime.spawn(
+        async move { done.send(store.wait_until(is_there, Instant::now() + PATIENCE).await).unwrap() },
+    );
+    assert!(wait.recv().unwrap(), "{function} is not in {trace}");
+}
+
 /// The hashes of items and objects that the traces of a function point to, once all of these are among them.
 pub(crate) fn pointed(function: &'static str, wanted: &BTreeSet<String>) -> BTreeSet<String> {
     let Chain { runtime, intake, .. } = chain();

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use datadog_aws_sdk::{DatadogInterceptor, client};
+use datadog_aws_sdk::{DatadogInterceptor, client, describe_with};
 use opentelemetry::trace::FutureExt;
 use serde_json::{Map, Value, json};
 
@@ -99,6 +99,35 @@ async fn dynamodb_items() {
     delete.send().with_context(caller.context.clone()).await.unwrap();
     check(&caller, "items", 3);
     assert_eq!(tags(&caller.span("DynamoDB.PutItem"))["tablename"], "items");
+}
+
+/// Where the program lets tables be described, an item that is put tells its key without any other call: as soon as the
+/// table has been described, which no call waits for.
+#[tokio::test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+async fn dynamodb_tables_are_described() {
+    table("described", &["id:S"]);
+    let plain = aws_sdk_dynamodb::Client::new(&sdk_config());
+    let interceptor = DatadogInterceptor::new().learn_table_keys(describe_with!(plain));
+    let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config()).interceptor(interceptor).build();
+    let db = aws_sdk_dynamodb::Client::from_conf(config);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    let made = loop {
+        let caller = Caller::new();
+        let put = db.put_item().table_name("described").item("id", text("a")).item("n", number("1"));
+        put.send().with_context(caller.context.clone()).await.unwrap();
+        let made = pointers(&caller.span("DynamoDB.PutItem"));
+        assert_eq!(caller.spans().len(), 1, "the table is not described in the caller's trace");
+        if !made.is_empty() {
+            break made;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the table is not described");
+    };
+    let event = event("described");
+    assert!(
+        rust_pointers(&event).iter().chain(&python_pointers(&event)).all(|hash| *hash == made[0]),
+        "{event}"
+    );
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use sandbox::{FunctionConfig, Lambda, LambdaConfig};
 use serde_json::{Value, json};
 
 use crate::world::{binaries, boto, endpoint, python_program};
 
+const PATIENCE: Duration = Duration::from_secs(120);
 const REGION: &str = "eu-west-1";
 /// A zip with nothing in it.
 const EMPTY_ZIP: &str = "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==";
@@ -19,12 +22,16 @@ fn root() -> PathBuf {
 
 /// `run.sh` of a pair, at the AWS API server, with the command line of AWS that the tests have installed.
 fn run(pair: &str, arguments: &[&str]) -> Output {
+    run_at(endpoint(), pair, arguments)
+}
+
+fn run_at(endpoint: &str, pair: &str, arguments: &[&str]) -> Output {
     let python = python_program();
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = [python.parent().unwrap().to_owned()].into_iter().chain(std::env::split_paths(&old));
     let mut run = Command::new("bash");
     run.arg(root().join("examples").join(pair).join("run.sh")).args(arguments).envs([
-        ("AWS_ENDPOINT_URL", endpoint()),
+        ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ACCESS_KEY_ID", "id"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_PAGER", ""),
@@ -199,20 +206,22 @@ impl Deployed {
         })
     }
 
-    /// Builds, deploys, checks with `between`, updates and destroys.
-    fn check(&self, between: impl Fn(&Self) -> bool) {
+    /// Builds of these programs, deploys, checks with `between`, invokes, updates and destroys.
+    fn check(&self, programs: &Path, between: impl Fn(&Self) -> bool) {
         let (role, python_layer) = given();
         let region = ["--region", REGION];
         let with = |command: &'static str, more: &[&'static str]| -> Vec<&str> {
             [&[command][..], &region, more].concat()
         };
-        succeed(self.pair, &["build", "--binaries", binaries().to_str().unwrap()]);
+        succeed(self.pair, &["build", "--binaries", programs.to_str().unwrap()]);
         let mut deploy = with("deploy", &["--role-arn"]);
         deploy.extend([role.as_str(), "--python-layer", python_layer.as_str()]);
         succeed(self.pair, &deploy);
         let [_, before] = self.functions(&python_layer, 1);
         assert_eq!(self.extension_versions(), 1);
         assert!(between(self), "what is between the functions of {}", self.pair);
+        // There a function answers with its event.
+        assert_eq!(succeed(self.pair, &with("invoke", &["--event", r#"{"id": 5}"#])), "{\"id\": 5}\n");
         // What was built anew: here, for the consumer, something that is told from what was there.
         let out = root().join("target/pairs").join(self.package);
         std::fs::copy(out.join("layer.zip"), out.join("consumer.zip")).unwrap();
@@ -272,42 +281,131 @@ impl Deployed {
     }
 }
 
+/// Programs of a few bytes: what is in them is nothing to an AWS API server that does not run them.
+fn stand_ins() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pairs-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let pairs = ["rust-sqs-producer", "sns-lambda", "rust-sns-producer", "eventbridge-lambda"];
+        for program in pairs.into_iter().chain(["datadog-agent", "rust-eventbridge-producer"]) {
+            std::fs::write(folder.join(program), "#!/bin/sh\n").unwrap();
+        }
+        folder
+    })
+}
+
+const fn consumer(pair: &'static str, package: &'static str, variable: &'static str) -> Deployed {
+    Deployed { pair, package, rust: "consumer", variable }
+}
+
+const fn producer(pair: &'static str, package: &'static str, variable: &'static str) -> Deployed {
+    Deployed { pair, package, rust: "producer", variable }
+}
+
+/// With the programs themselves; the others with stand-ins.
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn sqs_lambda_deployed() {
-    let deployed =
-        Deployed { pair: "SQS-Lambda", package: "sqs-lambda", rust: "consumer", variable: "QUEUE_URL" };
-    deployed.check(Deployed::queue_is_mapped);
+    consumer("SQS-Lambda", "sqs-lambda", "QUEUE_URL").check(binaries(), Deployed::queue_is_mapped);
 }
 
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn rust_sqs_producer_deployed() {
-    let deployed = Deployed {
-        pair: "Rust-SQS-Producer",
-        package: "rust-sqs-producer",
-        rust: "producer",
-        variable: "QUEUE_URL",
-    };
-    deployed.check(Deployed::queue_is_mapped);
+    let deployed = producer("Rust-SQS-Producer", "rust-sqs-producer", "QUEUE_URL");
+    deployed.check(stand_ins(), Deployed::queue_is_mapped);
 }
 
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn sns_lambda_deployed() {
-    let deployed =
-        Deployed { pair: "SNS-Lambda", package: "sns-lambda", rust: "consumer", variable: "TOPIC_ARN" };
-    deployed.check(Deployed::topic_is_subscribed);
+    consumer("SNS-Lambda", "sns-lambda", "TOPIC_ARN").check(stand_ins(), Deployed::topic_is_subscribed);
+}
+
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn rust_sns_producer_deployed() {
+    let deployed = producer("Rust-SNS-Producer", "rust-sns-producer", "TOPIC_ARN");
+    deployed.check(stand_ins(), Deployed::topic_is_subscribed);
+}
+
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn eventbridge_lambda_deployed() {
+    let deployed = consumer("EventBridge-Lambda", "eventbridge-lambda", "EVENT_BUS");
+    deployed.check(stand_ins(), Deployed::rule_has_target);
 }
 
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn rust_eventbridge_producer_deployed() {
-    let deployed = Deployed {
-        pair: "Rust-EventBridge-Producer",
-        package: "rust-eventbridge-producer",
-        rust: "producer",
-        variable: "EVENT_BUS",
+    let deployed = producer("Rust-EventBridge-Producer", "rust-eventbridge-producer", "EVENT_BUS");
+    deployed.check(stand_ins(), Deployed::rule_has_target);
+}
+
+/// A build is all there or not at all, and what is no zip does not go to AWS.
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn builds_are_whole() {
+    // A pair of its own, by name, so that nobody else's build is touched.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("whole-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("examples/Whole")).unwrap();
+    let lib = std::fs::read(root().join("examples/lib.sh")).unwrap();
+    std::fs::write(folder.join("examples/lib.sh"), lib).unwrap();
+    std::fs::write(folder.join("examples/Whole/app.py"), "").unwrap();
+    let run_sh = "title=whole service=sqs rust=consumer package=sqs-lambda\nsource \"$(dirname \"${BASH_SOURCE[0]}\")/../lib.sh\"\n";
+    std::fs::write(folder.join("examples/Whole/run.sh"), run_sh).unwrap();
+    let pair = folder.join("examples/Whole");
+    let pair = pair.to_str().unwrap();
+    let programs = folder.join("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    let build = ["build", "--binaries", programs.to_str().unwrap()];
+    std::fs::write(programs.join("datadog-agent"), "").unwrap();
+    std::fs::write(programs.join("sqs-lambda"), "#!/bin/sh\n").unwrap();
+    assert!(fails(pair, &build).contains("is empty"));
+    let out = folder.join("target/pairs");
+    let left = || std::fs::read_dir(&out).map_or(0, Iterator::count);
+    assert_eq!(left(), 0, "a build that failed leaves nothing");
+    std::fs::write(programs.join("datadog-agent"), "#!/bin/sh\n").unwrap();
+    succeed(pair, &build);
+    let before = std::fs::read(out.join("sqs-lambda/layer.zip")).unwrap();
+    // Another that fails leaves what was built.
+    std::fs::write(programs.join("sqs-lambda"), "").unwrap();
+    fails(pair, &build);
+    assert_eq!((left(), std::fs::read(out.join("sqs-lambda/layer.zip")).unwrap()), (1, before.clone()));
+    for part in [&before[..0], &before[..before.len() / 2]] {
+        std::fs::write(out.join("sqs-lambda/layer.zip"), part).unwrap();
+        let said = fails(pair, &["deploy", "--role-arn", "arn:aws:iam::1:role/x", "--region", REGION]);
+        assert!(said.contains("./run.sh build") || said.contains("is not a whole zip"), "{said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The answer of a producer that runs, here in the local Lambda, and the error of one that fails.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto: cargo xtask test --only real"]
+async fn producers_are_invoked() {
+    let python = python_program().to_string_lossy().into_owned();
+    let command = [python, "-m".to_owned(), "awslambdaric".to_owned(), "mapped.handler".to_owned()];
+    let function = FunctionConfig::new("sqs-lambda-producer", command)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .working_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real"))
+        .timeout(PATIENCE)
+        .init_limit(PATIENCE);
+    let lambda = Lambda::start(vec![function], LambdaConfig::default()).await.unwrap();
+    let endpoint = lambda.endpoint();
+    let invoke = move |event: &'static str| {
+        let endpoint = endpoint.clone();
+        tokio::task::spawn_blocking(move || run_at(&endpoint, "SQS-Lambda", &["invoke", "--event", event]))
     };
-    deployed.check(Deployed::rule_has_target);
+    let Output { status, stdout, stderr } = invoke(r#"{"Records": []}"#).await.unwrap();
+    assert!(status.success(), "{}", text(&stderr));
+    assert_eq!(text(&stdout), "{\"batchItemFailures\": []}\n");
+    let Output { status, stderr, .. } = invoke("{}").await.unwrap();
+    assert!(
+        !status.success() && text(&stderr).contains("the producer failed: Unhandled"),
+        "{}",
+        text(&stderr)
+    );
 }

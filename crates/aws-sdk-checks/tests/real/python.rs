@@ -2,10 +2,10 @@
 
 use datadog_aws_sdk::{client, received};
 use opentelemetry::trace::{FutureExt, TraceContextExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sqs::{event, first, queue};
-use crate::world::{Caller, boto, rust, sdk_config, traced_boto};
+use crate::world::{Caller, boto, rust, sdk_config, traced_boto, traced_boto_at};
 
 #[tokio::test]
 #[ignore = "needs moto: cargo xtask test --only real"]
@@ -24,6 +24,61 @@ async fn python_sqs_to_rust() {
     let context = received!(got.messages()[0]).context();
     assert_eq!(context.span().span_context().trace_id(), sent);
     assert_eq!(poller.span("SQS.ReceiveMessage").links.links[0].span_context.trace_id(), sent);
+}
+
+/// Datadog's tracer tells each message of a batch.
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn python_batches_to_rust() {
+    let url = queue("from-python-batch");
+    let entry = |id: &str| json!({"Id": id, "MessageBody": "x"});
+    let batch = json!({"QueueUrl": url, "Entries": [entry("a"), entry("b")]});
+    let sent = traced_boto("sqs", "send_message_batch", batch);
+    let got = crate::sqs::messages(&url);
+    assert_eq!(got.len(), 2);
+    assert!(got.iter().all(|message| rust(&event(&[message.clone()])).unwrap().trace == sent));
+
+    let url = queue("from-python-sns-batch");
+    let topic = boto("sns", "create_topic", json!({"Name": "from-python-batch"}))["TopicArn"].clone();
+    let endpoint = crate::sqs::queue_arn("from-python-sns-batch");
+    boto("sns", "subscribe", json!({"TopicArn": topic, "Protocol": "sqs", "Endpoint": endpoint}));
+    let entries = [json!({"Id": "a", "Message": "x"})];
+    let sent = traced_boto(
+        "sns",
+        "publish_batch",
+        json!({"TopicArn": topic, "PublishBatchRequestEntries": entries}),
+    );
+    assert_eq!(rust(&event(&[first(&url)])).unwrap().trace, sent);
+
+    boto("kinesis", "create_stream", json!({"StreamName": "from-python-batch", "ShardCount": 1}));
+    let record = json!({"PartitionKey": "k", "Data": {"base64": "e30="}});
+    let put = json!({"StreamName": "from-python-batch", "Records": [record]});
+    let sent = traced_boto("kinesis", "put_records", put);
+    let (_, event) = crate::kinesis::records("from-python-batch").remove(0);
+    assert_eq!(rust(&event).unwrap().trace, sent);
+}
+
+/// By the Invoke API of the local Lambda: a Rust function is a part of the Python caller's trace.
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn python_invoke_to_rust() {
+    let invoke = json!({"FunctionName": "rust", "Payload": {"base64": "e30="}});
+    let sent = traced_boto_at(&crate::chain::endpoint(), "lambda", "invoke", invoke);
+    crate::chain::has_root(sent, "rust");
+}
+
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn python_step_functions_to_rust() {
+    let arn = crate::step_functions::machine("from-python");
+    let start = json!({"stateMachineArn": arn, "input": "{\"order\":17}"});
+    let sent = traced_boto("stepfunctions", "start_execution", start);
+    let all = boto("stepfunctions", "list_executions", json!({"stateMachineArn": arn}));
+    let execution = all["executions"][0]["executionArn"].as_str().unwrap();
+    let described = boto("stepfunctions", "describe_execution", json!({"executionArn": execution}));
+    let input: Value = serde_json::from_str(described["input"].as_str().unwrap()).unwrap();
+    let event = crate::step_functions::event(execution, &input);
+    assert_eq!(rust(&event).unwrap().trace, sent);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Caller, boto, python, rust, sdk_config, tags};
 
-fn machine(name: &str) -> String {
+pub(crate) fn machine(name: &str) -> String {
     let definition = json!({"StartAt": "a", "States": {"a": {"Type": "Pass", "End": true}}}).to_string();
     let role = "arn:aws:iam::123456789012:role/r";
     let made = json!({"name": name, "definition": definition, "roleArn": role});
@@ -14,7 +14,7 @@ fn machine(name: &str) -> String {
 }
 
 /// The event of a task that is given the context object.
-fn event(execution: &str, input: &Value) -> Value {
+pub(crate) fn event(execution: &str, input: &Value) -> Value {
     json!({
         "Execution": {"Id": execution, "Input": input, "Name": "n", "RoleArn": "r", "StartTime": "2026-01-01T00:00:00.000Z", "RedriveCount": 0},
         "State": {"Name": "a", "EnteredTime": "2026-01-01T00:00:01.000Z", "RetryCount": 0},

@@ -130,8 +130,12 @@ pub(crate) fn boto(service: &str, method: &str, arguments: Value) -> Value {
 
 /// The same call with Datadog's tracer in it, and the trace that it was made in.
 pub(crate) fn traced_boto(service: &str, method: &str, arguments: Value) -> TraceId {
+    traced_boto_at(endpoint(), service, method, arguments)
+}
+
+pub(crate) fn traced_boto_at(endpoint: &str, service: &str, method: &str, arguments: Value) -> TraceId {
     static PEER: OnceLock<Mutex<Python>> = OnceLock::new();
-    let of = json!({"endpoint": endpoint(), "service": service, "method": method, "arguments": arguments});
+    let of = json!({"endpoint": endpoint, "service": service, "method": method, "arguments": arguments});
     let made = ask(&PEER, "traced", &with(of, "traced"));
     TraceId::from_hex(made["trace_id"].as_str().unwrap()).unwrap()
 }

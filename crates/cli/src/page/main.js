@@ -84,8 +84,7 @@ const SWAPPED_MS = 12000;
 
 /** What `dev` builds because of an edit: as long as it matters. */
 function drawRebuilt(all) {
-  const end = (one) => (one.start_ns + (one.took_ns || 0)) / 1e6;
-  const shown = all.filter((one) => one.state !== "swapped" || Date.now() - end(one) < SWAPPED_MS);
+  const shown = all.filter((one) => one.state !== "swapped" || Date.now() - one.end_ns / 1e6 < SWAPPED_MS);
   const place = byId("rebuilt");
   place.hidden = !shown.length;
   const key = JSON.stringify(shown);
@@ -99,7 +98,7 @@ function rebuiltLine(one) {
   const because = h("span.soft", { title: one.changed }, `${one.changed.split("/").slice(-2).join("/")} changed`);
   const parts = {
     building: () => [h("p", null, h("span.spin", { "aria-hidden": true }, "◌"), " building ", h("b", null, one.function), " … ", because)],
-    swapped: () => [h("p", null, "✓ ", h("b", null, one.function), ` was built anew in ${duration(one.took_ns || 0)}: the next invocation is answered by the new one `, because)],
+    swapped: () => [h("p", null, "✓ ", h("b", null, one.function), one.took_ns === null ? " has another program" : ` was built anew in ${duration(one.took_ns)}`, ": the next invocation is answered by the new one ", because)],
     failed: () => [h("details", { open: true }, h("summary", null, h("b", null, one.function), " does not build, and serves on as it was ", because), h("pre.block", { tabindex: 0, role: "region", "aria-label": "What the compiler says" }, one.why))],
   };
   return h(`div.${one.state}`, null, parts[one.state]());

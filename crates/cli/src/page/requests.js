@@ -14,7 +14,7 @@ const MOST_ENTRIES = 200;
 
 export function mount(root) {
   const all = fresh(`/local/requests?last=${LAST}`);
-  const q = finder("Search requests: path, signal:logs, status:400, rule:span-name", place().q || "", (text) => go({ q: text }, { replace: true }));
+  const q = finder("Search: path, signal:logs, rule:span-name", place().q || "", (text) => go({ q: text }, { replace: true }));
   const failed = h("input", { type: "checkbox", onchange: () => go({ failed: failed.checked ? "yes" : null }, { replace: true }) });
   const rules = h("input", { type: "checkbox", onchange: () => go({ rules: rules.checked ? "yes" : null }, { replace: true }) });
   const told = h("span.soft.hits", { role: "status" });

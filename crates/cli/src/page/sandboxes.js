@@ -159,7 +159,7 @@ function cycleCard(one, cycle, wanted, wide) {
   for (const mark of cycle.marks) if (mark.process === null) platform.append(put(h("i.mark", { title: mark.text }), share(mark.at)));
   const billed = billedOf(one, cycle);
   if (billed) platform.append(bar("billed", billed.from, billed.from + billed.ms * 1e6, `billed: ${millis(billed.ms)}`));
-  rows.push(h("div.lane", null, h("span.cut", null, "billed"), platform, h("span.num.soft", null, billed ? millis(billed.ms) : "")));
+  if (!isManaged(one)) rows.push(h("div.lane", null, h("span.cut", null, "billed"), platform, h("span.num.soft", null, billed ? millis(billed.ms) : "")));
   const axis = h("div.track.axis", { "aria-hidden": true });
   for (const tick of ticks(0, length, wide ? 5 : 2)) if (tick / length < 0.95) axis.append(put(h("span", null, duration(tick)), tick / length));
   const chosen = wanted && cycle.request_id === wanted;

@@ -93,7 +93,9 @@ fn from_an_invocation_to_a_span_to_its_log() {
     }
 
     page.click("document.querySelector('.invocations .row:last-child')");
-    page.until("document.querySelector('.invocations .side [aria-label=Event]')?.textContent.includes('id: 7')");
+    page.until(
+        "document.querySelector('.invocations .side [aria-label=Event]')?.textContent.includes('id: 7')",
+    );
     page.until("document.querySelector('.invocations .side').textContent.includes('order fulfilled')");
     page.click("document.querySelector('.invocations .side a.strong')");
     page.until(&format!("{SPAN_TITLE} === 'aws.lambda'"));

@@ -1,11 +1,15 @@
 //! DynamoDB: the items that a call writes. They go by their key attributes, which an item that is put does not
 //! tell from the others: the names are set, or learnt from calls that name a key or describe a table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use model::SpanLink;
+use opentelemetry::Context;
+use opentelemetry::trace::FutureExt;
 use serde_json::{Map, Value};
 use trigger::Direction;
 
@@ -20,6 +24,24 @@ const MAX_TABLES: usize = 1000;
 pub(crate) struct TableKeys {
     set: BTreeMap<String, Vec<String>>,
     learnt: Arc<Mutex<HashMap<String, Vec<String>>>>,
+    /// Where the user lets tables be described.
+    describe: Option<Describe>,
+}
+
+/// The user's way to have a table described: by name or ARN, the names of its key attributes. Each table is asked for
+/// once, whatever comes of it.
+#[derive(Clone)]
+struct Describe {
+    ask: Arc<dyn Fn(String) -> Described + Send + Sync>,
+    asked: Arc<Mutex<HashSet<String>>>,
+}
+
+pub(crate) type Described = Pin<Box<dyn Future<Output = Option<Vec<String>>> + Send>>;
+
+impl fmt::Debug for Describe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Describe")
+    }
 }
 
 /// What a call writes or tells, as far as its request says.
@@ -39,7 +61,11 @@ pub(crate) enum Items {
 
 impl TableKeys {
     pub(crate) fn new(set: BTreeMap<String, Vec<String>>) -> Self {
-        Self { set, learnt: Arc::default() }
+        Self { set, ..Self::default() }
+    }
+
+    pub(crate) fn describe(&mut self, ask: Arc<dyn Fn(String) -> Described + Send + Sync>) {
+        self.describe = Some(Describe { ask, asked: Arc::default() });
     }
 
     pub(crate) fn set(&mut self, table: String, keys: Vec<String>) {
@@ -49,6 +75,29 @@ impl TableKeys {
     fn of(&self, table: &str) -> Option<Vec<String>> {
         let learnt = || self.learnt.lock().unwrap_or_else(PoisonError::into_inner).get(table).cloned();
         self.set.get(table).cloned().or_else(learnt)
+    }
+
+    /// The same, and where they are not known has the table described, for the items that come later: nothing waits.
+    fn of_or_ask(&self, table: &str) -> Option<Vec<String>> {
+        let name = table_name(table);
+        let known = self.of(name);
+        if let Some(Describe { ask, asked }) = self.describe.as_ref().filter(|_| known.is_none())
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.len() < MAX_TABLES && asked.insert(name.to_owned()) {
+                let (keys, name, described) = (self.clone(), name.to_owned(), ask(table.to_owned()));
+                let learn = async move {
+                    match described.await {
+                        Some(names) => keys.learn(&name, names),
+                        None => tracing::debug!("the table {name} is not described"),
+                    }
+                };
+                // None of the user's calls.
+                drop(runtime.spawn(learn.with_context(Context::new().with_telemetry_suppressed())));
+            }
+        }
+        known
     }
 
     fn learn(&self, table: &str, keys: Vec<String>) {
@@ -70,7 +119,7 @@ impl Items {
         }
         let body = json(request)?;
         match operation {
-            "PutItem" => Some(Self::Written(vec![put(&body, &table(&body)?, keys)?])),
+            "PutItem" => Some(Self::Written(vec![put(&body, &body.string("TableName")?, keys)?])),
             "BatchWriteItem" => Some(Self::Batch(batch(&body.object("RequestItems")?, keys)?)),
             "TransactWriteItems" => Some(Self::Written(transaction(&body, keys)?)),
             _ => {
@@ -112,10 +161,9 @@ fn batch(tables: &Object<'_>, keys: &TableKeys) -> Option<Vec<SpanLink>> {
     for (table, _) in tables.iter() {
         for request in tables.list(table)? {
             let request = Object::parse(request)?;
-            let table = table_name(table);
             links.push(match request.object("PutRequest") {
                 Some(request) => put(&request, table, keys)?,
-                None => pointer(table, &key(&request.object("DeleteRequest")?)?)?,
+                None => pointer(table_name(table), &key(&request.object("DeleteRequest")?)?)?,
             });
         }
     }
@@ -129,7 +177,7 @@ fn transaction(body: &Object<'_>, keys: &TableKeys) -> Option<Vec<SpanLink>> {
         for (action, _) in item.iter() {
             let request = item.object(action)?;
             match action {
-                "Put" => links.push(put(&request, &table(&request)?, keys)?),
+                "Put" => links.push(put(&request, &request.string("TableName")?, keys)?),
                 "Update" | "Delete" => links.push(pointer(&table(&request)?, &key(&request)?)?),
                 // It writes nothing.
                 "ConditionCheck" => {}
@@ -156,11 +204,11 @@ fn without_given_back(
 /// The item of a `PutItem`, by those of its attributes that are the table's key.
 fn put(request: &Object<'_>, table: &str, keys: &TableKeys) -> Option<SpanLink> {
     let item = request.object("Item")?;
-    let names = keys.of(table)?;
+    let names = keys.of_or_ask(table)?;
     let attribute =
         |name: &String| Some((name.clone(), serde_json::from_str::<Value>(item.get(name)?).ok()?));
     let key: Option<Map<_, _>> = names.iter().map(attribute).collect();
-    pointer(table, &key?)
+    pointer(table_name(table), &key?)
 }
 
 fn pointer(table: &str, key: &Map<String, Value>) -> Option<SpanLink> {
@@ -257,6 +305,64 @@ mod tests {
         hashes("DescribeTable", "{}", "{\"Table\":7}", &learning);
         hashes("GetItem", r#"{"TableName":"some-table","Key":{}}"#, "{}", &learning);
         assert_eq!(learning.of("some-table"), None);
+    }
+
+    const PUT: &str = r#"{"TableName":"some-table","Item":{"a":{"N":"1"},"some-key":{"S":"some-value"}}}"#;
+
+    /// A way to describe tables that counts how often it is asked, and lets wait until it has been.
+    fn described(
+        keys: &mut TableKeys,
+        names: Option<Vec<String>>,
+    ) -> tokio::sync::mpsc::UnboundedReceiver<String> {
+        let (asked, wait) = tokio::sync::mpsc::unbounded_channel();
+        keys.describe(Arc::new(move |table| {
+            asked.send(table).unwrap();
+            let names = names.clone();
+            Box::pin(async move { names })
+        }));
+        wait
+    }
+
+    #[tokio::test]
+    async fn tables_are_described_once() {
+        let mut keys = TableKeys::default();
+        let mut asked = described(&mut keys, Some(vec!["some-key".to_owned()]));
+        let arn = r#"{"TableName":"arn:aws:dynamodb:eu-west-1:1:table/some-table","Item":{"some-key":{"S":"some-value"}}}"#;
+        assert_eq!(hashes("PutItem", arn, "{}", &keys.clone()), [""; 0]);
+        // On this runtime of one thread the background has had no turn yet.
+        assert_eq!(hashes("PutItem", PUT, "{}", &keys), [""; 0]);
+        while keys.of("some-table").is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hashes("PutItem", PUT, "{}", &keys), [ONE]);
+        assert_eq!(asked.try_recv().as_deref(), Ok("arn:aws:dynamodb:eu-west-1:1:table/some-table"));
+        assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_not_described_is_not_asked_for_again() {
+        let mut keys = TableKeys::default();
+        let mut asked = described(&mut keys, None);
+        for _ in 0..3 {
+            assert_eq!(hashes("PutItem", PUT, "{}", &keys), [""; 0]);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!((asked.try_recv().is_ok(), asked.try_recv().is_ok()), (true, false));
+        // What tells a key does all the same.
+        let key = r#"{"TableName":"some-table","Key":{"some-key":{"S":"x"}}}"#;
+        hashes("GetItem", key, "{}", &keys);
+        assert_eq!(hashes("PutItem", PUT, "{}", &keys), [ONE]);
+    }
+
+    /// Nobody is there to do it.
+    #[test]
+    fn without_a_runtime_no_table_is_described() {
+        let mut keys = TableKeys::default();
+        let mut asked = described(&mut keys, None);
+        assert_eq!(hashes("PutItem", PUT, "{}", &keys), [""; 0]);
+        assert!(asked.try_recv().is_err());
     }
 
     #[test]

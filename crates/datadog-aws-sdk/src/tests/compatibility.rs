@@ -91,6 +91,12 @@ const POINTERS: &[(&str, &str, &str, &str)] = &[
     ("S3 CopyObject", "S3's notification", "Rust, Python", "s3_copy_object"),
     ("S3 CompleteMultipartUpload", "S3's notification", "Rust, Python", "s3_complete_multipart_upload"),
     ("DynamoDB PutItem, UpdateItem, DeleteItem", "the table's stream", "Rust, Python", "dynamodb_items"),
+    (
+        "DynamoDB PutItem, of a table that is described for it",
+        "the table's stream",
+        "Rust, Python",
+        "dynamodb_tables_are_described",
+    ),
     ("DynamoDB BatchWriteItem", "the table's stream", "Rust, Python", "dynamodb_batch_write_item"),
     ("DynamoDB TransactWriteItems", "the table's stream", "Rust, Python", "dynamodb_transact_write_items"),
     ("DynamoDB, binary keys", "the table's stream", "Rust", "dynamodb_binary_keys"),
@@ -102,6 +108,33 @@ const FROM_PYTHON: &[(&str, &str)] = &[
     ("SNS to SQS to a function", "python_sns_to_rust"),
     ("EventBridge to SQS to a function", "python_eventbridge_to_rust"),
     ("Kinesis to a function", "python_kinesis_to_rust"),
+    ("batches of SQS, of SNS by SQS, and of Kinesis to a function", "python_batches_to_rust"),
+    ("Lambda Invoke of a function, in the local Lambda", "python_invoke_to_rust"),
+    ("Step Functions to a task", "python_step_functions_to_rust"),
+];
+
+/// What comes by event source mappings, to a Rust function with our library and a Python function with Datadog's.
+const WAYS: &[(&str, &str, &str)] = &[
+    ("SQS SendMessage", "a queue", "way_of_sqs"),
+    ("SNS Publish", "SNS to SQS; SNS to a function", "way_of_sns"),
+    ("EventBridge PutEvents", "EventBridge to SQS; EventBridge to a function", "way_of_eventbridge"),
+    ("Kinesis PutRecord", "a stream", "way_of_kinesis"),
+    ("DynamoDB PutItem", "the table's stream: span pointers", "way_of_dynamodb"),
+    ("S3 PutObject", "S3's notification: span pointers", "way_of_s3"),
+];
+
+/// Checkpoints of Data Streams Monitoring: the operation, the tags, and the test.
+const STREAMS: &[(&str, &str, &str)] = &[
+    ("SQS SendMessage, SendMessageBatch", "`topic:<queue>`, `type:sqs`", "streams_sqs"),
+    ("SNS Publish, PublishBatch", "`topic:<topic ARN>`, `type:sns`", "streams_sns"),
+    ("Kinesis PutRecord, PutRecords", "`topic:<stream, as it is named>`, `type:kinesis`", "streams_kinesis"),
+    (
+        "EventBridge PutEvents",
+        "`exchange:<bus>`, `topic:<detail type>`, `type:eventbridge`",
+        "streams_eventbridge",
+    ),
+    ("the same by Datadog's tracer for Python, which our library continues", "the same", "streams_of_python"),
+    ("latencies, in the bytes of Datadog's tracer for Python", "-", "streams_sketches"),
 ];
 
 const HEAD: &str = "# Compatibility of the AWS SDK interceptor
@@ -142,6 +175,26 @@ Sent by boto3 with `ddtrace`, they continue in Rust.
 |---|---|
 ";
 
+const WAYS_HEAD: &str = "
+## By event source mappings
+
+Nothing of these ways is made by hand: the mappings of the local Lambda poll moto's queues and streams, and drive both functions. Both
+are in the caller's trace, or point to what it wrote.
+
+| Operation | The way | Test |
+|---|---|---|
+";
+
+const STREAMS_HEAD: &str = "
+## Data Streams Monitoring
+
+The pathway that the interceptor writes is continued by Datadog's library for Python, which counts the hash that ours would for a
+service of its name; and the other way round. What the function counts comes to the local Datadog by the extension.
+
+| Sent by | Tags of the checkpoint, beside `direction:out` | Test |
+|---|---|---|
+";
+
 const PAIRS_HEAD: &str = "
 ## Whole ways
 
@@ -163,7 +216,7 @@ const DIFFERENCES: &str = "
 | Named executions of Step Functions | the input is changed | left alone | starting one again with the same input is no error, with another it is |
 | An SNS message with ten attributes | an eleventh | left alone | raw delivery loses messages with more than ten |
 | `_datadog` that is the user's own, no object | replaced | left alone | it is not ours |
-| Items that are put into DynamoDB | need the table's keys set | learnt as well, from calls that name a key or describe the table | nothing to set |
+| Items that are put into DynamoDB | need the table's keys set | learnt as well, from calls that name a key or describe the table, and by describing it where that is allowed | nothing to set |
 | A table or stream given as ARN | the ARN is the name, or none | reduced to the name | pointers and tags are to agree |
 | Buckets in span pointers | Go: the first label of the host | host or path, as the request was sent | path-style and endpoints of one's own |
 ";
@@ -206,6 +259,12 @@ fn the_page_is_fresh() {
     page.push_str(FROM_PYTHON_HEAD);
     for (way, test) in FROM_PYTHON {
         page.push_str(&format!("| {way} | {} |\n", named(test)));
+    }
+    for (head, rows) in [(WAYS_HEAD, WAYS), (STREAMS_HEAD, STREAMS)] {
+        page.push_str(head);
+        for (operation, what, test) in rows {
+            page.push_str(&format!("| {operation} | {what} | {} |\n", named(test)));
+        }
     }
     page.push_str(PAIRS_HEAD);
     for (pair, way, test) in PAIRS {

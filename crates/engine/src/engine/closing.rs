@@ -38,8 +38,15 @@ impl Engine {
     pub(super) fn close_all(&mut self) {
         self.derive();
         self.invocations.cut_off(self.cut_off.take().as_ref());
-        for one in self.invocations.take_all().collect::<Vec<_>>() {
-            self.close(Some(one));
+        // They stay: records that come while the last data is on its way join them, and count once.
+        let mut context = None;
+        for one in self.invocations.all_mut() {
+            let verdict = self.boot.last_verdict(one.is_first);
+            let made = self.stages.derive(self.now, one, verdict, More::Nothing);
+            context = context.or(made.filter(|_| one.is_first));
+        }
+        if let Some(context) = context {
+            self.boot.note_context(context);
         }
         self.stages.logs.release_all();
         self.stages.derive_boot(self.now, &mut self.boot, true);

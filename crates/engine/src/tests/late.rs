@@ -225,3 +225,70 @@ fn a_batch_is_packed_once_for_all_intakes() {
          130 next",
     );
 }
+
+/// The first telemetry of all comes when SHUTDOWN has come already: it is waited for as reports are.
+#[test]
+fn telemetry_that_comes_with_the_end_of_the_sandbox_is_waited_for() {
+    let mut world = World::new(Settings { enhanced_metrics: true, ..bare() });
+    world.drain();
+    world.line("10 invoke r1");
+    world.line("11 shutdown failure");
+    world.accept_all();
+    assert!(!world.exited);
+    for (at, record) in
+        [(40, "init-start on-demand"), (40, "start r1"), (41, "done r1 success 5"), (42, "report r1 success")]
+    {
+        world.line(&format!("{at} {record}"));
+        world.accept_all();
+    }
+    assert!(world.exited, "{}", world.out);
+    assert_eq!(values(&world, "duration"), 1);
+    assert_eq!(values(&world, "invocations"), 1);
+}
+
+/// It comes even later, while the last data is on its way: it joins what is known, each figure counts once, and what
+/// follows from it goes too.
+#[test]
+fn telemetry_that_comes_while_the_last_data_leaves_counts_once() {
+    let mut world = World::new(Settings { enhanced_metrics: true, logs: true, ..bare() });
+    world.drain();
+    world.line("10 invoke r1");
+    world.line("20 start-call r1 trace=a");
+    world.line("30 end-call r1 span=b");
+    world.line("40 shutdown failure");
+    world.advance(T0 + Duration::from_millis(150));
+    assert!(!world.exited && !world.on_the_way.is_empty());
+    for record in [
+        "init-start on-demand",
+        "start r1",
+        "log hello",
+        "done r1 success 5",
+        "report r1 success billed=5 size=128",
+    ] {
+        world.line(&format!("160 {record}"));
+    }
+    world.accept_all();
+    assert!(world.exited, "{}", world.out);
+    for name in ["invocations", "duration", "runtime_duration", "billed_duration"] {
+        assert_eq!(values(&world, name), 1, "{name}: {}", world.out);
+    }
+    let spans =
+        world.delivered.iter().flat_map(render::lines).filter(|line| line.contains("aws.lambda")).count();
+    assert_eq!(spans, 1, "{}", world.out);
+    assert!(world.delivered.iter().flat_map(render::lines).any(|line| line.contains("hello")));
+    for signal in [Signal::Traces, Signal::Logs, Signal::Sketches] {
+        assert_eq!(world.engine.held(signal), 0, "{signal:?}");
+    }
+}
+
+/// Values of an enhanced metric that were delivered.
+fn values(world: &World, name: &str) -> u64 {
+    let name = format!("aws.lambda.enhanced.{name}");
+    let mut count = 0;
+    for batch in &world.delivered {
+        let Batch::Sketches(all) = batch else { continue };
+        let points = all.iter().filter(|one| one.name == name).flat_map(|one| &one.points);
+        count += points.map(|(_, sketch)| sketch.count()).sum::<u64>();
+    }
+    count
+}

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use engine::Dropped;
-use model::{Event, Forward, Metric, ServiceCheck, Text};
+use engine::{Dropped, Input};
+use model::{Event, Forward, ServiceCheck, Text};
 use payload::events::{CHECKS_PATH, CONTENT_TYPE, EVENTS_PATH, encode_checks, encode_event};
 use socket2::SockRef;
 use tokio::net::{UdpSocket, UnixDatagram};
@@ -20,8 +20,11 @@ use crate::log;
 
 /// The most that one datagram can hold.
 const DATAGRAM_BYTES: usize = 65_536;
-/// Datagrams that are read before others get their turn.
-const AT_ONCE: usize = 256;
+/// Datagrams, and bytes of them, that are handed on together.
+const AT_ONCE: usize = 1024;
+const AT_ONCE_BYTES: usize = 64 << 10;
+/// How often that is done before others get their turn: more than the kernel keeps, so that it is empty then.
+const ROUNDS: usize = 16;
 /// So many datagrams, or bytes of them, that came at once may have been more than the kernel keeps.
 const BURST: usize = 64;
 const BURST_BYTES: usize = 64 << 10;
@@ -96,7 +99,7 @@ pub(crate) struct Labels {
 }
 
 /// Takes datagrams for as long as the process lives.
-pub(crate) async fn serve(socket: Socket, inbox: Rc<Inbox>, labels: Rc<Labels>) {
+pub(crate) async fn serve(socket: Socket, inbox: Rc<Inbox>) {
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let (mut errors, mut lost) = (0, 0);
     while errors < MAX_ERRORS {
@@ -104,7 +107,7 @@ pub(crate) async fn serve(socket: Socket, inbox: Rc<Inbox>, labels: Rc<Labels>) 
             break;
         }
         let mut burst = Burst::default();
-        while drain(&socket, &mut buffer, &inbox, &labels, &mut errors, &mut burst) {
+        while (0..ROUNDS).all(|_| drain(&socket, &mut buffer, &inbox, &mut errors, &mut burst)) {
             yield_now().await;
         }
         if burst.datagrams >= BURST || burst.bytes >= BURST_BYTES {
@@ -132,18 +135,11 @@ fn lost(table: &str, address: SocketAddrV4) -> u64 {
     own.and_then(Iterator::last).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-/// Reads what is there, up to a bound; `true` when there may be more.
-fn drain(
-    socket: &Socket,
-    buffer: &mut [u8],
-    inbox: &Inbox,
-    labels: &Labels,
-    errors: &mut u32,
-    burst: &mut Burst,
-) -> bool {
-    let mut metrics: Vec<Metric> = Vec::new();
-    let mut datagrams = 0;
-    while datagrams < AT_ONCE {
+/// Takes what is there out of the kernel's hands, up to a bound; `true` when there may be more. Reading it can wait, the
+/// kernel cannot: it keeps little.
+fn drain(socket: &Socket, buffer: &mut [u8], inbox: &Inbox, errors: &mut u32, burst: &mut Burst) -> bool {
+    let (mut lines, mut datagrams) = (Vec::new(), 0);
+    while datagrams < AT_ONCE && lines.len() < AT_ONCE_BYTES {
         let length = match socket.try_recv(buffer) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -155,22 +151,33 @@ fn drain(
         };
         *errors = 0;
         datagrams += 1;
-        burst.datagrams += 1;
-        burst.bytes += length;
-        let parsed = wire::dogstatsd::parse_datagram(buffer.get(..length).unwrap_or_default());
-        inbox.count(Dropped::Metrics, parsed.dropped);
-        metrics.extend(parsed.metrics);
-        for event in parsed.events {
-            forward(inbox, EVENTS_PATH, event_body(&event, labels));
-        }
-        if !parsed.checks.is_empty() {
-            forward(inbox, CHECKS_PATH, checks_body(&parsed.checks, labels));
-        }
+        lines.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        lines.push(b'\n');
     }
-    if !metrics.is_empty() && !inbox.offer_data(Arrival::Metrics(metrics)) {
+    burst.datagrams += datagrams;
+    burst.bytes += lines.len();
+    let is_full = datagrams == AT_ONCE || lines.len() >= AT_ONCE_BYTES;
+    if datagrams > 0 && !inbox.offer_data(Arrival::Datagrams(lines)) {
         inbox.count(Dropped::Datagrams, datagrams as u64);
     }
-    datagrams == AT_ONCE
+    is_full
+}
+
+/// Reads the lines of datagrams, each for itself.
+pub(crate) fn decode(lines: &[u8], labels: &Labels, inbox: &Inbox) -> Vec<Input> {
+    let parsed = wire::dogstatsd::parse_datagram(lines);
+    inbox.count(Dropped::Metrics, parsed.dropped);
+    let mut facts = Vec::new();
+    if !parsed.metrics.is_empty() {
+        facts.push(Input::Metrics(parsed.metrics));
+    }
+    for event in parsed.events {
+        facts.push(forward(EVENTS_PATH, event_body(&event, labels)));
+    }
+    if !parsed.checks.is_empty() {
+        facts.push(forward(CHECKS_PATH, checks_body(&parsed.checks, labels)));
+    }
+    facts
 }
 
 fn event_body(event: &Event, labels: &Labels) -> Vec<u8> {
@@ -181,12 +188,9 @@ fn checks_body(checks: &[ServiceCheck], labels: &Labels) -> Vec<u8> {
     encode_checks(checks, &labels.tags, &labels.host, now())
 }
 
-fn forward(inbox: &Inbox, path: &'static str, body: Vec<u8>) {
+fn forward(path: &'static str, body: Vec<u8>) -> Input {
     let headers = vec![("content-type".into(), CONTENT_TYPE.into())];
-    let forward = Forward { subdomain: "api".into(), path: path.into(), headers, body };
-    if !inbox.offer_data(Arrival::Forward(Box::new(forward))) {
-        inbox.count(Dropped::Forwards, 1);
-    }
+    Input::Forward(Box::new(Forward { subdomain: "api".into(), path: path.into(), headers, body }))
 }
 
 #[cfg(test)]

@@ -196,3 +196,62 @@ async fn an_intake_that_is_gone_holds_up_no_other() {
         .await;
     lambda.asked(2).await;
 }
+
+#[tokio::test]
+async fn what_is_passed_on_goes_to_further_intakes_too() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let other = Intake::start().await.unwrap();
+    let url = intake.url();
+    let further = format!(r#"{{"{}":["other-key"]}}"#, other.url());
+    let profiles = format!(r#"{{"{}/api/v2/profile":["other-key"]}}"#, other.url());
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("http://{}", gone.local_addr().unwrap());
+    let mut variables = to(&url).to_vec();
+    variables.extend([
+        // The main one of profiles never answers.
+        ("DD_APM_PROFILING_DD_URL", gone.as_str()),
+        ("DD_APM_DEBUGGER_DD_URL", &url),
+        ("DD_APM_TELEMETRY_DD_URL", &url),
+        ("DD_EVP_PROXY_CONFIG_DD_URL", &url),
+        ("DD_APM_PROFILING_ADDITIONAL_ENDPOINTS", &profiles),
+        ("DD_APM_DEBUGGER_ADDITIONAL_ENDPOINTS", &further),
+        ("DD_APM_DEBUGGER_DIAGNOSTICS_ADDITIONAL_ENDPOINTS", &further),
+        ("DD_APM_TELEMETRY_ADDITIONAL_ENDPOINTS", &further),
+        ("DD_APM_ADDITIONAL_ENDPOINTS", &further),
+        ("DD_EVP_PROXY_CONFIG_ADDITIONAL_ENDPOINTS", &further),
+    ]);
+    let mut agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    lambda.invoke("r-1", MINUTE);
+    let sent = [
+        ("/profiling/v1/input?a=b%20c", "/api/v2/profile", Some("a=b%20c")),
+        ("/debugger/v1/input?ddtags=x", "/api/v2/logs", Some("ddtags=x")),
+        ("/debugger/v2/input", "/api/v2/debugger", None),
+        ("/telemetry/proxy/api/v2/apmtelemetry", "/api/v2/apmtelemetry", None),
+        ("/v0.1/pipeline_stats", "/api/v0.1/pipeline_stats", None),
+        ("/evp_proxy/v4/api/v2/llmobs", "/api/v2/llmobs", None),
+    ];
+    for (path, ..) in sent {
+        let answer = http(agent.ports.traces, "POST", path, &[], br#"[{"message":"hm"}]"#).await;
+        assert_eq!(answer.status, 202, "{path}: {answer:?}");
+    }
+    agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
+    arrives(&other, "a copy of each", |s| {
+        let taken = s.requests(false);
+        sent.iter().all(|(_, path, _)| taken.iter().any(|r| r.path == *path))
+    })
+    .await;
+    arrives(&intake, "each", |s| {
+        let taken = s.requests(false);
+        sent.iter().skip(1).all(|(_, path, _)| taken.iter().any(|r| r.path == *path))
+    })
+    .await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let state = other.store().snapshot();
+    for (_, path, query) in sent {
+        let of_path: Vec<_> = state.requests.iter().filter(|r| r.path == path).collect();
+        let [one] = of_path[..] else { panic!("{path}: {of_path:?}") };
+        assert_eq!(one.query.as_deref(), query, "{path}");
+    }
+}

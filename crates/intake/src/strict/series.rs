@@ -1,8 +1,9 @@
-//! Metrics as JSON: series of both versions, and the points of distributions.
+//! Metrics: series of both versions as JSON, those that the agent sends as protobuf, and the points of distributions.
 
 use std::collections::HashSet;
 
 use model::UnixNanos;
+use protobuf::{Error, Reader};
 use serde_json::Value;
 
 use super::json::{list, metric_name, metric_tags, metric_time, read, shown, text};
@@ -31,6 +32,57 @@ pub(super) fn check_v2(plain: &[u8], now: UnixNanos, found: &mut Found) -> Resul
             points.add(&one, seconds, &at, found);
         }
     }
+    Ok(())
+}
+
+/// `MetricPayload`, as the agent sends it.
+/// <https://github.com/DataDog/agent-payload/blob/master/proto/metrics/agent_payload.proto>
+pub(super) fn check_payload(plain: &[u8], now: UnixNanos, found: &mut Found) -> Result<(), String> {
+    let (mut reader, mut count) = (Reader::new(plain), 0);
+    while let Some((number, value)) = reader.field().map_err(|why| why.to_string())? {
+        if number == 1 {
+            let at = format!("series[{count}]");
+            packed(value.message(), &at, now, found).map_err(|why| why.to_string())?;
+            count += 1;
+        }
+    }
+    found.want(count > 0, &rules::EMPTY, "series", "empty");
+    Ok(())
+}
+
+fn packed(mut reader: Reader<'_>, at: &str, now: UnixNanos, found: &mut Found) -> Result<(), Error> {
+    let (mut name, mut tags, mut kind, mut interval) = (String::new(), Vec::new(), 0, 0);
+    let (mut points, mut seen) = (0, HashSet::new());
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            2 => name = value.text().into_owned(),
+            3 => tags.push(value.text().into_owned()),
+            4 => {
+                let (mut point, mut number, mut time) = (value.message(), 0.0, 0);
+                while let Some((field, value)) = point.field()? {
+                    match field {
+                        1 => number = value.double(),
+                        2 => time = value.uint(),
+                        _ => {}
+                    }
+                }
+                let at = format!("{at}.points[{points}]");
+                metric_time(Some(time), time, format_args!("{at}.timestamp"), now, found);
+                found.want(number.is_finite(), &rules::METRIC_VALUE, format_args!("{at}.value"), number);
+                found.want(seen.insert(time), &rules::METRIC_TWICE, at, format_args!("another at {time}"));
+                points += 1;
+            }
+            5 => kind = value.uint(),
+            8 => interval = value.int(),
+            _ => {}
+        }
+    }
+    metric_name(&name, format_args!("{at}.metric"), found);
+    metric_tags(tags.iter().map(String::as_str), at, found);
+    found.want(points > 0, &rules::METRIC_POINTS, format_args!("{at}.points"), "empty");
+    found.want(kind <= 3, &rules::METRIC_TYPE, format_args!("{at}.type"), kind);
+    let holds = !matches!(kind, 1 | 2) || interval > 0;
+    found.want(holds, &rules::METRIC_INTERVAL, format_args!("{at}.interval"), interval);
     Ok(())
 }
 

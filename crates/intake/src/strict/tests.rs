@@ -202,6 +202,46 @@ fn series_of_both_versions() {
 }
 
 #[test]
+fn series_of_the_agent() {
+    let check = |metric: &str, kind: u64, interval: i64, times: &[u64], want: &[&str]| {
+        let mut w = Writer::with_capacity(64);
+        w.message(1, |w| {
+            w.text(2, metric);
+            w.text(3, "env:prod");
+            for time in times {
+                w.message(4, |w| {
+                    w.double(1, 2.5);
+                    w.uint(2, *time);
+                });
+            }
+            w.uint(5, kind);
+            w.int(8, interval);
+        });
+        let found = of(Kind::Signal(Signal::Series), "application/x-protobuf", &w.into_bytes());
+        assert_eq!(found, want, "{metric} {kind} {interval} {times:?}");
+    };
+    let now = NOW.as_secs();
+    check("orders.made", 1, 10, &[now, now - 10], &[]);
+    check("orders.open", 3, 0, &[now], &[]);
+    check("orders.made", 1, 0, &[now], &["metric-interval series[0].interval 0"]);
+    check(
+        "orders made",
+        4,
+        0,
+        &[],
+        &[
+            "metric-name series[0].metric orders made",
+            "metric-points series[0].points empty",
+            "metric-type series[0].type 4",
+        ],
+    );
+    check("m", 3, 0, &[5], &["metric-time series[0].points[0].timestamp 5"]);
+    check("m", 3, 0, &[now, now], &["metric-twice series[0].points[1] another at 1790000000"]);
+    let empty = of(Kind::Signal(Signal::Series), "application/x-protobuf", b"");
+    assert_eq!(empty, ["empty series empty"]);
+}
+
+#[test]
 fn logs() {
     let good = json!([{ "message": { "message": "hi", "timestamp": 1_790_000_000_123_u64, "status": "info" },
         "ddsource": "lambda", "service": "orders", "ddtags": "env:prod,a:b", "hostname": "arn" }]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Record;
 use sandbox::{Lambda, What};
 use serde_json::json;
 
@@ -45,6 +46,9 @@ async fn calls_in_the_wrong_state_get_lambdas_words() {
     let said = said(&lambda);
     let id = said.iter().find_map(|line| line.strip_prefix("id ")).unwrap();
     let check = |call: &str, expect: String| assert_eq!(answer(&lambda, call), expect, "{call}");
+    // Nobody gets the account who did not ask for it.
+    let plain = r#"{"functionName":"f","functionVersion":"$LATEST","handler":"bootstrap"}"#;
+    check("inside, at first", format!("200 {plain}"));
     check("registered again", transition("Registered", "Registered", "sandbox-probe"));
     check(
         "inside",
@@ -139,6 +143,49 @@ async fn an_extension_that_fails_fails_the_init() {
     assert_eq!(body(&f)["errorType"], "Extension.InitError");
     let g = invoke(&lambda, "g", json!({})).await;
     assert_eq!(body(&g)["errorType"], "Extension.Crash");
-    assert!(said(&lambda).contains(&"init/error 202 {\"status\":\"OK\"}".to_owned()));
+    let said = said(&lambda);
+    assert!(said.contains(&"init/error 202 {\"status\":\"OK\"}".to_owned()));
+    let id = said.iter().find_map(|line| line.strip_prefix("id ")).unwrap();
+    let next = format!("next after it: {}", transition("InitError", "Ready", id));
+    assert!(said.contains(&next), "{said:#?}");
     lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_an_extension_that_was_started_there_is_no_runtime() {
+    let hangs = function("f").extension(PROBE).env("PROBE", "mute");
+    let limits = hangs.init_limit(Duration::from_millis(100)).timeout(Duration::from_millis(200));
+    let lambda = start(vec![limits]).await;
+    assert_eq!(body(&invoke(&lambda, "f", json!({})).await)["errorType"], "Sandbox.Timedout");
+    until(&lambda, 2, |what| *what == What::Destroyed).await;
+    let story = story(&lambda);
+    let count = |line: &str| story.iter().filter(|l| *l == line).count();
+    assert_eq!((count("spawn sandbox-probe"), count("spawn function")), (2, 0), "{story:#?}");
+    // It asked for nothing, so it is told nothing.
+    assert_eq!((count("SHUTDOWN to sandbox-probe"), count("kill sandbox-probe")), (0, 2), "{story:#?}");
+    lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_extension_that_ends_after_the_answer_fails_the_invocation() {
+    let gate = std::env::temp_dir().join(format!("sandbox-leaves-{}", std::process::id()));
+    let _ = std::fs::remove_file(&gate);
+    let leaves = function("f").extension(PROBE).env("PROBE", "leaves");
+    let lambda = start(vec![leaves.env("PROBE_GATE", gate.to_str().unwrap()).timeout(super::PATIENCE)]).await;
+    let answer = invoke(&lambda, "f", json!({ "n": 1 })).await;
+    assert_eq!((body(&answer), answer.function_error), (json!({ "n": 1 }), None));
+    let done = |what: &What| matches!(what, What::Record(Record::RuntimeDone(_)));
+    until(&lambda, 1, done).await;
+    std::fs::write(&gate, "").unwrap();
+    until(&lambda, 1, |what| *what == What::Destroyed).await;
+    let mut lines = story(&lambda);
+    lines.retain(|line| line.starts_with("platform.r") || line.starts_with("exited sandbox-probe"));
+    let expect = [
+        "platform.runtimeDone success",
+        "exited sandbox-probe exit status 0",
+        "platform.report error Extension.Crash",
+    ];
+    assert_eq!(lines, expect);
+    lambda.shutdown().await;
+    std::fs::remove_file(gate).unwrap();
 }

@@ -20,7 +20,7 @@ fn every_test_that_the_check_list_names_exists() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = std::fs::read_to_string(crates.join("../docs/compatibility-lambda.md")).unwrap();
     let mut text = String::new();
-    for folder in ["platform/src", "sandbox/src", "sandbox/tests"] {
+    for folder in ["platform/src", "sandbox/src", "sandbox/tests", "wire/src", "cli/tests"] {
         sources(&crates.join(folder), &mut text);
     }
     let mut named = BTreeSet::new();

@@ -118,6 +118,31 @@ fn a_large_body_comes_in_pieces_that_hold_the_same() {
     }
 }
 
+/// Wherever the last part begins: what is looked at only when all has come makes pieces too.
+#[test]
+fn nothing_of_the_last_part_is_left_out() {
+    for version in VERSIONS {
+        let mut chunks = vec![trace(1, 40, 4000), trace(2, 40, 4000)];
+        let body = encode(version, &mut chunks);
+        let (_, decoded) = whole(version, &body).unwrap();
+        for last in [1, 10, 3000, 100_000] {
+            let mut cutter = Cutter::new(version, 8 << 20);
+            let (first, last) = body.split_at(body.len() - last);
+            let mut pieces = Vec::new();
+            for part in [first, last] {
+                cutter.push(part);
+                while let Some(piece) = cutter.piece().unwrap() {
+                    pieces.push(piece);
+                }
+            }
+            pieces.extend(cutter.finish().unwrap());
+            let chunks: Vec<Chunk> =
+                pieces.iter().flat_map(|piece| v04::decode(piece).unwrap().chunks).collect();
+            assert_eq!(chunks, decoded.chunks, "{version:?}");
+        }
+    }
+}
+
 #[test]
 fn a_large_trace_is_cut_and_says_again_what_it_is() {
     for version in [Version::V05, Version::V07] {

@@ -84,15 +84,17 @@ impl Cutter {
         Ok(None)
     }
 
-    /// The last piece, when all has come; `None` when there was nothing in it.
+    /// The last pieces, when all has come.
     ///
     /// # Errors
     /// The body is not whole. What was taken out before was.
-    pub(crate) fn finish(mut self) -> Result<Option<Vec<u8>>, DecodeError> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>, DecodeError> {
+        let mut last = Vec::new();
         while !self.is_done() {
-            self.step()?;
+            last.extend(self.step()?);
         }
-        Ok(self.piece.take())
+        last.extend(self.piece.take());
+        Ok(last)
     }
 
     fn is_done(&self) -> bool {

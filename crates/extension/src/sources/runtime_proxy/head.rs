@@ -1,6 +1,7 @@
 //! A body on its way, of which the beginning is kept. Nothing is done with it here but the keeping.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -86,6 +87,8 @@ impl Drop for Head {
 /// A body that passes through: frames go on as they are.
 pub(crate) struct Passing {
     body: Incoming,
+    /// What of it had come before its message went on.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
     head: Option<Rc<RefCell<Head>>>,
     at_end: Option<Told>,
 }
@@ -100,21 +103,43 @@ pub(crate) struct Told {
 impl Passing {
     /// Of which nothing is kept.
     pub(crate) fn unseen(body: Incoming) -> Self {
-        Self { body, head: None, at_end: None }
+        Self { body, first: None, head: None, at_end: None }
     }
 
     /// Of which the beginning is kept for who gave `head`.
     pub(crate) fn seen(body: Incoming, head: Rc<RefCell<Head>>) -> Self {
-        Self { body, head: Some(head), at_end: None }
+        Self { body, first: None, head: Some(head), at_end: None }
     }
 
     /// Of which the beginning is told once all of it has passed.
     pub(crate) fn told(body: Incoming, head: Head, told: Told) -> Self {
-        let mut passing = Self { head: Some(Rc::new(RefCell::new(head))), at_end: Some(told), body };
+        let head = Some(Rc::new(RefCell::new(head)));
+        let mut passing = Self { body, first: None, head, at_end: Some(told) };
         if passing.body.is_end_stream() {
             passing.end();
         }
         passing
+    }
+
+    /// Takes what has come already, without waiting for it: it leaves with the head of its message in one write, and
+    /// wakes the other side once.
+    pub(crate) async fn primed(mut self) -> Self {
+        if self.body.is_end_stream() {
+            return self;
+        }
+        let (body, mut is_last) = (&mut self.body, false);
+        // Whoever reads the connection hands it over when it is asked for: in its next turn.
+        let first = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending if is_last => Poll::Ready(None),
+            Poll::Pending => {
+                is_last = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        });
+        self.first = first.await;
+        self
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {
@@ -142,7 +167,10 @@ impl Body for Passing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+        };
         match &frame {
             Some(Ok(frame)) => self.note(frame),
             Some(Err(_)) => self.at_end = None,
@@ -156,11 +184,16 @@ impl Body for Passing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()).and_then(Frame::data_ref);
+        let first = first.map_or(0, |data| data.len() as u64);
+        match self.body.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(first + rest),
+            None => SizeHint::new(),
+        }
     }
 }
 

@@ -144,7 +144,8 @@ impl Proxy {
             None => Passing::unseen(body),
         };
         self.direct(&mut head);
-        let response = match self.send(Request::from_parts(head, body), to_lambda).await {
+        let request = Request::from_parts(head, body.primed().await);
+        let response = match self.send(request, to_lambda).await {
             Ok(response) => response,
             Err(Failure::Connect(error)) => return Ok(unreachable(&self.lambda, &error)),
             Err(broken) => return Err(broken),
@@ -161,7 +162,7 @@ impl Proxy {
             None => Passing::unseen(body),
         };
         strip(&mut head.headers);
-        Ok(Response::from_parts(head, Outgoing::Passing(body)))
+        Ok(Response::from_parts(head, Outgoing::Passing(body.primed().await)))
     }
 
     /// What a request tells of the end of an invocation, and where its body will be kept.
