@@ -35,7 +35,11 @@ pub(crate) async fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     let (event, caller) = match (&args.sample, &args.event) {
         (Some(name), _) => {
             let event = samples::event(name, &caller, now()).with_context(|| {
-                format!("--sample {name}: there is no such event; `dd-lambda invoke --samples` lists them")
+                let meant = samples::closest(name).map(|meant| format!(" (is {meant} meant?)"));
+                let meant = meant.unwrap_or_default();
+                format!(
+                    "--sample {name}: there is no such event{meant}; `dd-lambda invoke --samples` lists them"
+                )
             })?;
             (event, Some(caller))
         }

@@ -27,6 +27,28 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ALIASES.iter().map(|(name, _)| *name).chain(testkit::events().iter().map(|(name, _)| *name))
 }
 
+/// The sample whose name is nearly this.
+pub(crate) fn closest(name: &str) -> Option<&'static str> {
+    names()
+        .map(|known| (distance(known, name), known))
+        .filter(|(far, _)| *far <= 2)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// How many characters have to be put in, taken out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (n, x) in a.bytes().enumerate() {
+        let (mut corner, mut left) = (n, n + 1);
+        for (y, above) in b.bytes().zip(row.iter_mut().skip(1)) {
+            left = (corner + usize::from(x != y)).min(left + 1).min(*above + 1);
+            corner = std::mem::replace(above, left);
+        }
+    }
+    row.last().copied().filter(|_| !a.is_empty()).unwrap_or(b.len())
+}
+
 /// The event of this source, as if `caller` had caused it just now; `None` when there is none of this name.
 pub(crate) fn event(name: &str, caller: &Caller, now: UnixNanos) -> Option<String> {
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);

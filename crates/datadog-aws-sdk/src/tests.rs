@@ -1,11 +1,11 @@
 //! The real Lambda client against a server of our own: what is sent, and which spans are left.
 
 mod compatibility;
+mod kept;
 mod messages;
 mod streams;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_lambda::Client;
@@ -16,48 +16,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use opentelemetry::trace::{FutureExt, Status, TraceContextExt, TraceId, Tracer};
 use opentelemetry::{Context, global};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::DatadogInterceptor;
-
-/// Keeps finished spans: of all tests, told apart by their traces.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Vec<SpanData>>>);
-
-impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Vec<SpanData>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SpanProcessor for Kept {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        self.lock().push(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-fn kept() -> &'static Kept {
-    static KEPT: OnceLock<Kept> = OnceLock::new();
-    KEPT.get_or_init(|| {
-        let kept = Kept::default();
-        global::set_tracer_provider(SdkTracerProvider::builder().with_span_processor(kept.clone()).build());
-        kept
-    })
-}
+use kept::kept;
 
 /// The SDK spans of a trace, with their tags.
 fn spans(trace: TraceId) -> Vec<(SpanData, HashMap<String, String>)> {

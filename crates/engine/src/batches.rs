@@ -194,9 +194,11 @@ impl Batches {
     }
 
     /// What is on its way will make room: until then more would push out what is here.
-    pub(crate) fn is_full_for_now(&self) -> bool {
+    pub(crate) fn is_full_for_now(&self, more: usize) -> bool {
         let held = (self.traces.weight + self.traces.flying).max(self.forwards.weight + self.forwards.flying);
-        held > self.bound / 4 * 3 && self.flights.values().any(|flight| !flight.late)
+        // In memory, and with the tags of the function, it is more than it was on its way here.
+        let full = held > self.bound / 4 * 3 || held.saturating_add(more / 4 * 5) > self.bound;
+        full && self.flights.values().any(|flight| !flight.late)
     }
 
     /// Something of a signal is on its way that should have been answered by now.

@@ -30,6 +30,8 @@ pub(crate) enum Reason {
     Unmasked,
     /// It came after what it belongs to was sent.
     Late,
+    /// Of several invocations it may be of any.
+    Stray,
 }
 
 impl Reason {
@@ -45,6 +47,7 @@ impl Reason {
             Self::Platform => "platform",
             Self::Unmasked => "unmasked",
             Self::Late => "late",
+            Self::Stray => "stray",
         }
     }
 }

@@ -126,10 +126,12 @@ impl Engine {
                 }
                 let for_next = self.lifecycle.is_waiting() && !self.awaits_start_call();
                 let evicted = self.invocations.start_call(request_id, for_next, reading);
+                self.stages.drop_strays(self.invocations.take_strays());
                 self.close(evicted);
             }
             Input::EndCall(call) => {
                 let evicted = self.invocations.end_call(now, *call);
+                self.stages.drop_strays(self.invocations.take_strays());
                 self.close(evicted);
             }
             Input::EventSeen(call) => {
@@ -140,7 +142,8 @@ impl Engine {
                 let evicted = self.invocations.answer_seen(now, *call);
                 self.close(evicted);
             }
-            Input::Usage { request_id, figures } => self.invocations.usage(&request_id, figures),
+            Input::Usage { request_id: Some(id), figures } => self.invocations.usage(&id, figures),
+            Input::Usage { request_id: None, figures } => self.stages.sandbox_metrics(now, figures),
             Input::Traces { tracer, chunks } => self.traces(&tracer, chunks),
             Input::Stats(stats) => self.stages.batches.push_stats(stats, &mut self.stages.drops),
             Input::Forward(forward) => {
@@ -441,6 +444,7 @@ impl Engine {
 
     /// Derives what the facts give by now.
     fn derive(&mut self) {
+        self.invocations.give_init_error();
         if let Some(started) = self.invocations.first_started() {
             self.boot.note_first_started(started);
         }

@@ -10,7 +10,7 @@ use trigger::Reading;
 
 use crate::adopt::Nest;
 use crate::ids::Ids;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, is_failure};
 use crate::io::{EndCall, StartCall};
 use crate::mode::{Mode, Owner};
 
@@ -27,6 +27,10 @@ pub(crate) struct Invocations {
     announced_any: bool,
     /// Errors that libraries counted of invocations whose end was not told, where nobody knows of which.
     told_errors: u64,
+    /// Calls of which nobody knows whose they are.
+    strays: u64,
+    /// How the initialisation failed, in the words of the runtime, until an invocation has failed for it.
+    init_error: Option<(UnixNanos, EndCall)>,
 }
 
 /// Calls that came before the invocation that they are about.
@@ -46,6 +50,8 @@ impl Invocations {
             unclaimed: Unclaimed::default(),
             announced_any: false,
             told_errors: 0,
+            strays: 0,
+            init_error: None,
         }
     }
 
@@ -210,7 +216,7 @@ impl Invocations {
                 self.unclaimed.start_call = Some(reading);
                 None
             }
-            Owner::Unknown => None,
+            Owner::Unknown => self.stray(),
         }
     }
 
@@ -232,8 +238,18 @@ impl Invocations {
                 self.unclaimed.end_call = Some((at, call));
                 None
             }
-            Owner::Unknown => None,
+            Owner::Unknown => self.stray(),
         }
+    }
+
+    fn stray(&mut self) -> Option<Invocation> {
+        self.strays += 1;
+        None
+    }
+
+    /// How many calls came since this was last asked of which nobody knows whose they are.
+    pub(crate) fn take_strays(&mut self) -> u64 {
+        std::mem::take(&mut self.strays)
     }
 
     /// The Runtime API proxy saw the event of an invocation.
@@ -249,11 +265,27 @@ impl Invocations {
         })
     }
 
-    /// The Runtime API proxy saw how an invocation was answered.
+    /// The Runtime API proxy saw how an invocation was answered; without an id, that the initialisation failed.
     pub(crate) fn answer_seen(&mut self, at: UnixNanos, call: EndCall) -> Option<Invocation> {
-        let id = call.request_id.clone()?;
+        let Some(id) = call.request_id.clone() else {
+            self.init_error = Some((at, call));
+            return None;
+        };
         let is_open = |known: &Invocation| known.event_seen.is_some();
         self.follow(&id, is_open, |invocation| invocation.note_answer(at, call))
+    }
+
+    /// An invocation that failed and that no runtime has taken failed for the initialisation: it is told as its answer.
+    pub(crate) fn give_init_error(&mut self) {
+        let Some((at, call)) = &self.init_error else { return };
+        let is_its = |known: &&mut Invocation| {
+            known.invoked.is_some() && known.status().is_some_and(is_failure) && !known.has_calls()
+        };
+        if let Some(failed) = self.entries.iter_mut().find(is_its) {
+            failed.note_answer(*at, call.clone());
+            failed.changed = true;
+            self.init_error = None;
+        }
     }
 
     /// What the kernel told of an invocation that runs.

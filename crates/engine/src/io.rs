@@ -32,7 +32,8 @@ pub enum Input {
     /// The Runtime API proxy: what the runtime answered, and Lambda took.
     AnswerSeen(Box<EndCall>),
     /// What the kernel told of the time of an invocation: metrics and their values. Before the record of its end.
-    Usage { request_id: RequestId, figures: Vec<(&'static str, f64)> },
+    /// `None`: of the whole life of the sandbox, before SHUTDOWN.
+    Usage { request_id: Option<RequestId>, figures: Vec<(&'static str, f64)> },
     /// Traces from a tracer.
     Traces { tracer: TracerInfo, chunks: Vec<Chunk> },
     /// Statistics from a tracer that computes them itself.

@@ -39,6 +39,7 @@ mod normalise;
 mod obfuscate;
 mod overhead;
 mod pace;
+mod peers;
 mod pricing;
 mod queue;
 mod root;

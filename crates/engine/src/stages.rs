@@ -196,6 +196,11 @@ impl Stages {
         }
     }
 
+    /// Counts calls of the lifecycle of which nobody knows whose they are.
+    pub(crate) fn drop_strays(&mut self, calls: u64) {
+        self.drops.add("calls", Reason::Stray, calls);
+    }
+
     /// Counts a span that came too late to be of use.
     pub(crate) fn drop_late_span(&mut self) {
         self.drops.add("traces", Reason::Late, 1);
@@ -231,6 +236,14 @@ impl Stages {
         }
         for one in sketches {
             self.batches.push_sketches(one, &mut self.drops);
+        }
+    }
+
+    /// Takes figures of the whole sandbox.
+    pub(crate) fn sandbox_metrics(&mut self, now: UnixNanos, figures: Vec<(&'static str, f64)>) {
+        for (name, value) in figures {
+            let (time, tags) = (Some(now), self.sandbox_tags.clone());
+            self.own_metric(now, Metric { time, tags, ..Metric::distribution(name, value) });
         }
     }
 

@@ -168,7 +168,7 @@ impl App {
             capture: capture(&config),
         };
         spawn_local(report_unusable(config.trace_rules, config.log_rules));
-        let probe = Probe::new(config.enhanced_metrics && config.proc_metrics && !config.lambda.is_managed());
+        let probe = Probe::new(config.enhanced_metrics && config.proc_metrics, config.lambda.is_managed());
         Driver { engine, inbox, sinks, otlp, labels, reader, probe, next }.run().await;
         Ok(())
     }

@@ -49,11 +49,11 @@ impl Driver {
             // Whoever was woken gets a turn even when the inbox is never empty.
             yield_now().await;
             match self.engine.deadline() {
-                None => self.inbox.arrived(!self.engine.has_room()).await,
+                None => self.inbox.arrived(self.is_full()).await,
                 Some(deadline) => {
                     let left = deadline.since(now()).max(MIN_WAIT);
                     // Elapsed or not is seen below, by the clock.
-                    let _ = timeout(left, self.inbox.arrived(!self.engine.has_room())).await;
+                    let _ = timeout(left, self.inbox.arrived(self.is_full())).await;
                 }
             }
             self.take_in();
@@ -97,7 +97,7 @@ impl Driver {
     fn take_in(&mut self) {
         let mut left = AT_ONCE;
         while left > 0
-            && let Some(arrival) = self.inbox.take(!self.engine.has_room())
+            && let Some(arrival) = self.inbox.take(self.is_full())
         {
             left = left.saturating_sub(arrival.cost());
             self.open(arrival);
@@ -105,6 +105,11 @@ impl Driver {
         while let Some(dropped) = self.inbox.take_dropped() {
             self.engine.handle(now(), dropped);
         }
+    }
+
+    /// The data that waits has to go on waiting: there is no room for it.
+    fn is_full(&self) -> bool {
+        !self.engine.has_room(self.inbox.next_data())
     }
 
     fn open(&mut self, arrival: Arrival) {

@@ -312,6 +312,11 @@ impl Inbox {
         lanes.data.take()
     }
 
+    /// Bytes of the data that is to be taken next.
+    pub(crate) fn next_data(&self) -> usize {
+        self.lanes.borrow().data.waiting.front().map_or(0, |(_, arrival)| arrival.weight())
+    }
+
     pub(crate) fn take_dropped(&self) -> Option<Input> {
         let (what, count) = self.lanes.borrow_mut().dropped.pop()?;
         Some(Input::Dropped { what, count })

@@ -3,7 +3,8 @@
 //! and all processes are looked at every 100 ms at most. Called by the driver, which sees all facts pass.
 //!
 //! Figures are of the whole sandbox, this process included, from INVOKE until Lambda told that the runtime is done:
-//! that is up to 25 ms after it was. Where several invocations run at once they belong to none, and none are given.
+//! that is up to 25 ms after it was. Where several invocations run at once they belong to none: there they are of the
+//! sandbox's life, told once, at its end.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -42,6 +43,10 @@ pub(crate) struct Probe {
     tmp: PathBuf,
     enabled: bool,
     begun: VecDeque<(RequestId, Begun)>,
+    /// Many invocations run at once: what is told is of the sandbox.
+    is_shared: bool,
+    /// Since its first invocation, with the most that was seen.
+    life: Option<Begun>,
     files: Files,
     /// What was read last, and when.
     last: Option<(UnixNanos, Counters)>,
@@ -81,8 +86,9 @@ struct Look {
 }
 
 impl Probe {
-    pub(crate) fn new(enabled: bool) -> Self {
-        Self::of("/proc".into(), "/tmp".into(), enabled)
+    /// `is_shared`: many invocations run at once.
+    pub(crate) fn new(enabled: bool, is_shared: bool) -> Self {
+        Self { is_shared, ..Self::of("/proc".into(), "/tmp".into(), enabled) }
     }
 
     fn of(proc: PathBuf, tmp: PathBuf, enabled: bool) -> Self {
@@ -92,6 +98,8 @@ impl Probe {
             tmp,
             enabled,
             begun: VecDeque::new(),
+            is_shared: false,
+            life: None,
             last: None,
             looked: None,
             pause: PAUSE,
@@ -103,6 +111,7 @@ impl Probe {
     pub(crate) fn see(&mut self, now: UnixNanos, fact: &Input) -> Vec<Input> {
         match fact {
             _ if !self.enabled => Vec::new(),
+            _ if self.is_shared => self.see_of_sandbox(now, fact).into_iter().collect(),
             Input::Invoke { request_id, .. } => {
                 self.begin(now, request_id.clone());
                 Vec::new()
@@ -115,6 +124,29 @@ impl Probe {
                 done.filter_map(|id| self.end(now, id)).collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Looks when an invocation begins or has ended; what it saw in all it tells at the end.
+    fn see_of_sandbox(&mut self, now: UnixNanos, fact: &Input) -> Option<Input> {
+        match fact {
+            Input::Telemetry(records) => {
+                let is_of_one = |record: &Record| matches!(record, Record::Start(_) | Record::Report(_));
+                if records.iter().any(|record| is_of_one(&record.record)) {
+                    let look = self.look(now);
+                    let begun = self.life.take();
+                    let begun = begun.unwrap_or_else(|| Begun { counters: self.read(now), look });
+                    self.life = Some(Begun { look: look.or_more(begun.look), ..begun });
+                }
+                None
+            }
+            Input::Shutdown { .. } => {
+                let life = self.life.take()?;
+                let mut figures = self.read(now).since(&life.counters);
+                figures.extend(self.look(now).or_more(life.look).figures(self.limits()));
+                Some(Input::Usage { request_id: None, figures })
+            }
+            _ => None,
         }
     }
 
@@ -133,7 +165,7 @@ impl Probe {
         let (request_id, begun) = self.begun.remove(at)?;
         let mut figures = self.read(now).since(&begun.counters);
         figures.extend(self.look(now).or_more(begun.look).figures(self.limits()));
-        Some(Input::Usage { request_id, figures })
+        Some(Input::Usage { request_id: Some(request_id), figures })
     }
 
     /// What only grows, now. Of processor time there is nothing new before the next tick.

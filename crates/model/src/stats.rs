@@ -41,6 +41,8 @@ pub struct StatsKey {
     pub http_method: Text,
     pub http_endpoint: Text,
     pub grpc_status: Text,
+    /// Who named the service.
+    pub service_source: Text,
     /// The trace began in a synthetic test.
     pub synthetics: bool,
     pub is_trace_root: bool,
@@ -69,8 +71,8 @@ impl SpanStats {
     pub fn weight(&self) -> usize {
         let key = |key: &StatsKey| {
             let texts = [&key.service, &key.name, &key.resource, &key.kind, &key.span_kind];
-            let http = [&key.http_method, &key.http_endpoint, &key.grpc_status];
-            texts.iter().chain(&http).map(|text| text.len()).sum::<usize>()
+            let more = [&key.http_method, &key.http_endpoint, &key.grpc_status, &key.service_source];
+            texts.iter().chain(&more).map(|text| text.len()).sum::<usize>()
                 + key.peer_tags.iter().map(|tag| tag.len() + 3).sum::<usize>()
         };
         let group = |(k, group): &(StatsKey, StatsGroup)| {

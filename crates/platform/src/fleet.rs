@@ -83,6 +83,9 @@ pub struct Scaling {
     pub concurrency: Option<u16>,
     /// An environment that had nothing to do for this long is closed.
     pub idle_limit: Duration,
+    /// Of managed instances: longer than any invocation takes. Who has waited so long while nothing came to an end waits
+    /// for workers that hang.
+    pub patience: Duration,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,8 @@ pub struct Fleet {
     environments: Vec<Environment>,
     waiting: VecDeque<Invocation>,
     closing: bool,
+    /// When something last changed for those that wait.
+    moved: UnixNanos,
     effects: VecDeque<FleetEffect>,
     next: u64,
 }
@@ -124,6 +129,7 @@ impl Fleet {
             environments: Vec::new(),
             waiting: VecDeque::new(),
             closing: false,
+            moved: UnixNanos::default(),
             effects: VecDeque::new(),
             next: 1,
         };
@@ -133,6 +139,9 @@ impl Fleet {
 
     /// Takes a fact. Poll the effects afterwards.
     pub fn handle(&mut self, now: UnixNanos, input: FleetInput) {
+        if self.waiting.is_empty() || !matches!(input, FleetInput::Invoke(_)) {
+            self.moved = now;
+        }
         match input {
             FleetInput::Invoke(invocation) => self.accept(invocation),
             FleetInput::Answered(id) if self.scaling.concurrency.is_some() => {
@@ -176,8 +185,18 @@ impl Fleet {
         self.assign();
     }
 
-    /// Closes what was idle for too long.
+    /// Closes what was idle for too long; waits no longer for what hangs.
     pub fn tick(&mut self, now: UnixNanos) {
+        if self.stuck().is_some_and(|due| due <= now) {
+            if self.environments.len() < self.scaling.limit.max(1) {
+                let id = self.add(State::Preparing, false);
+                self.effects.push_back(FleetEffect::Prepare(id));
+            } else {
+                for invocation in std::mem::take(&mut self.waiting) {
+                    self.reject(invocation, Rejection::Unavailable);
+                }
+            }
+        }
         let limit = self.scaling.idle_limit;
         for environment in self.environments.iter_mut().filter(|environment| !environment.ahead) {
             if let State::Idle { since } = environment.state
@@ -195,7 +214,14 @@ impl Fleet {
             State::Idle { since } => Some(since + self.scaling.idle_limit),
             State::Preparing | State::Busy | State::Finishing | State::Closing => None,
         });
-        since.min()
+        since.chain(self.stuck()).min()
+    }
+
+    /// When those that wait will have waited for workers that do not come back.
+    fn stuck(&self) -> Option<UnixNanos> {
+        let comes = self.environments.iter().any(|e| e.state == State::Preparing);
+        let waits = self.scaling.concurrency.is_some() && !self.waiting.is_empty() && !comes;
+        waits.then(|| self.moved + self.scaling.patience)
     }
 
     /// The next thing to do.
@@ -381,7 +407,8 @@ mod tests {
     }
 
     fn scaling(limit: usize) -> Scaling {
-        Scaling { limit, ahead: 0, concurrency: None, idle_limit: Duration::from_secs(60) }
+        let (idle_limit, patience) = (Duration::from_secs(60), Duration::from_secs(5));
+        Scaling { limit, ahead: 0, concurrency: None, idle_limit, patience }
     }
 
     fn tell(fleet: &mut Fleet, at: u64, fact: &str) -> String {
@@ -517,6 +544,32 @@ mod tests {
                 (65, "ended 1", ""),
                 (66, "invoke g", "prepare 3"),
                 (66, "ended 3", "g failed: RequestId: g Error: the environment could not be initialised"),
+            ],
+        );
+    }
+
+    #[test]
+    fn workers_that_hang_are_not_waited_for() {
+        tell_all(
+            Fleet::new(Scaling { ahead: 1, concurrency: Some(1), ..scaling(2) }),
+            &[
+                (0, "invoke a", "prepare 1"),
+                (0, "ready 1", "a to 1"),
+                // Its worker does not ask for another.
+                (3, "answered 1", ""),
+                (3, "invoke b", ""),
+                (7, "tick", ""),
+                (8, "tick", "prepare 2"),
+                // One that is being made has its own limit.
+                (100, "tick", ""),
+                (101, "ready 2", "b to 2"),
+                (102, "answered 2", ""),
+                (102, "invoke c", ""),
+                (104, "invoke d", ""),
+                (106, "tick", ""),
+                (107, "tick", "c Rejected(Unavailable), d Rejected(Unavailable)"),
+                (108, "invoke e", ""),
+                (109, "ready 1", "e to 1"),
             ],
         );
     }

@@ -17,8 +17,8 @@ pub enum Input {
     Prepare,
     /// The environment is not needed any more (SPINDOWN). An invocation that has begun is finished first.
     Shutdown,
-    /// A program could not be started.
-    LaunchFailed { process: ProcessId, reason: String },
+    /// A program could not be started; `denied` when for want of permission.
+    LaunchFailed { process: ProcessId, reason: String, denied: bool },
     /// A process ended.
     Exited { process: ProcessId, status: ExitStatus },
     /// The most memory that all processes together have used so far.

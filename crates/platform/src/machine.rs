@@ -187,7 +187,9 @@ impl Platform {
             Input::Invoke(invocation) => self.accept(now, invocation),
             Input::Prepare => self.prepare(now),
             Input::Shutdown => self.shut_down(now),
-            Input::LaunchFailed { process, reason } => self.launch_failed(now, process, &reason),
+            Input::LaunchFailed { process, reason, denied } => {
+                self.launch_failed(now, process, &reason, denied);
+            }
             Input::Exited { process, status } => self.exited(now, process, status),
             Input::Memory { used_mb } => self.memory_used_mb = self.memory_used_mb.max(used_mb),
             Input::OutOfMemory => self.run_out_of_memory(),
@@ -329,7 +331,10 @@ impl Platform {
         }
     }
 
-    fn launch_failed(&mut self, now: UnixNanos, process: ProcessId, reason: &str) {
+    fn launch_failed(&mut self, now: UnixNanos, process: ProcessId, reason: &str, denied: bool) {
+        if let Some(agent) = self.agents.iter_mut().find(|agent| agent.process == Some(process)) {
+            agent.error_type = Some(if denied { "PermissionDenied" } else { "UnknownError" }.into());
+        }
         let Some(who) = self.bury(process, AgentState::LaunchError) else { return };
         let error_type = match who {
             Program::Runtime => "Runtime.InvalidEntrypoint",

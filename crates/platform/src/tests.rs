@@ -57,6 +57,7 @@ impl World {
             ["launch-failed", process] => Input::LaunchFailed {
                 process: ProcessId(process.parse().unwrap()),
                 reason: "permission denied".to_owned(),
+                denied: true,
             },
             ["exit", process, code] => Input::Exited {
                 process: ProcessId(process.parse().unwrap()),

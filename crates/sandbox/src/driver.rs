@@ -318,7 +318,9 @@ impl Driver {
             Err(e) => {
                 self.tell(What::LaunchFailed { process, reason: e.to_string() });
                 let now = self.site.clock.now();
-                self.platform.handle(now, Input::LaunchFailed { process: id, reason: e.to_string() });
+                let denied = e.kind() == io::ErrorKind::PermissionDenied;
+                let failed = Input::LaunchFailed { process: id, reason: e.to_string(), denied };
+                self.platform.handle(now, failed);
             }
         }
     }

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::Destination;
-use crate::functions::{Functions, Outcome};
+use crate::functions::{Functions, Outcome, failure};
 use crate::ids;
+use crate::invoke::InvokeError;
 
 /// Events that may be under way or wait to be tried again.
 pub(crate) const MAX_EVENTS: usize = 1000;
@@ -88,8 +89,16 @@ async fn see_through(functions: &Functions, event: Event) {
     let outcome = loop {
         attempts += 1;
         let invocation = Invocation { attempt: ids::uuid().into(), ..event.invocation.clone() };
-        // Only a Lambda that ends does not answer.
-        let Ok(outcome) = functions.run(function, invocation, false, None).await else { return };
+        let outcome = match functions.run(function, invocation, false, None).await {
+            Ok(outcome) => outcome,
+            Err(InvokeError::ShuttingDown) => return,
+            // Nobody had room for it: it has failed this time.
+            Err(refused) => Outcome {
+                payload: failure(refused.error_type(), &refused.to_string()),
+                error: Some("Unhandled"),
+                log: None,
+            },
+        };
         if outcome.error.is_none() || attempts > config.retries {
             break outcome;
         }

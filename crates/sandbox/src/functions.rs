@@ -294,7 +294,7 @@ fn client_context(text: String) -> Result<Text, InvokeError> {
     }
 }
 
-fn failure(error_type: &str, message: &str) -> Bytes {
+pub(crate) fn failure(error_type: &str, message: &str) -> Bytes {
     let (error_type, message) = (Value::from(error_type), Value::from(message));
     Bytes::from(format!("{{\"errorType\":{error_type},\"errorMessage\":{message}}}"))
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use model::{RequestId, UnixNanos};
@@ -27,6 +28,9 @@ use crate::timeline::Timeline;
 
 /// A file of this name in `/opt` turns the Extensions API off.
 const EXTENSIONS_OFF: &str = "disable-extensions-jwigqn8j";
+
+/// Beyond the timeout of the function: a worker that was not back by then hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a pool is told from outside.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl Pool {
             ahead: if function.mode.is_ahead() { function.ahead.max(1) } else { 0 },
             concurrency: function.mode.concurrency(),
             idle_limit: function.idle_limit,
+            patience: function.timeout + PATIENCE,
         };
         Self {
             blueprint,

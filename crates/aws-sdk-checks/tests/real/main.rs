@@ -14,6 +14,8 @@ mod chain;
 mod dynamodb;
 mod eventbridge;
 mod examples;
+#[path = "../../../datadog-aws-sdk/src/tests/kept.rs"]
+mod kept;
 mod kinesis;
 mod lambda;
 mod mapped;

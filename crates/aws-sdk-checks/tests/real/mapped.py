@@ -4,7 +4,13 @@ import base64
 import collections
 import json
 
-tries = collections.Counter()
+raised, failed = collections.Counter(), collections.Counter()
+
+
+def again(tries, name, times):
+    """Whether this is one of the first so many times."""
+    tries[name] += 1
+    return tries[name] <= times
 
 
 def read(record):
@@ -15,8 +21,7 @@ def read(record):
 
 def handler(event, context):
     records = [read(record) for record in event["Records"]]
-    tries.update(name for name, _ in records)
-    if any(tries[name] <= said.get("raise", 0) for name, said in records):
+    if any([again(raised, name, said.get("raise", 0)) for name, said in records]):
         raise RuntimeError("as asked for")
-    failed = [name for name, said in records if tries[name] <= said.get("fail", 0)]
-    return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+    names = [name for name, said in records if again(failed, name, said.get("fail", 0))]
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}

@@ -1,5 +1,7 @@
 //! Event source mappings: the local Lambda's functions driven by queues and streams of the AWS API server.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::sqs::queue;
-use crate::world::{boto, python_program, sdk_config};
+use crate::world::{binaries, boto, endpoint, python_program, sdk_config};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -227,11 +229,69 @@ async fn mapped_kinesis_from_now_on() {
 #[ignore = "needs moto: cargo xtask test --only real"]
 async fn mapped_sources_that_are_not_there_are_said() {
     for (source, says) in [
-        (format!("sqs:{}/123456789012/none=f", crate::world::endpoint()), "QueueDoesNotExist"),
+        (format!("sqs:{}/123456789012/none=f", endpoint()), "QueueDoesNotExist"),
         ("kinesis:none=f".to_owned(), "ResourceNotFoundException"),
         ("dynamodb:none=f".to_owned(), "no stream"),
     ] {
         let error = Mapping::open(source.parse().unwrap(), &sdk_config()).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+/// `dd-lambda dev` with sources, at the AWS API server.
+fn dd_lambda(arguments: &[&str]) -> Command {
+    let python = python_program();
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
+    let mut command = Command::new(binaries().join("dd-lambda"));
+    command
+        .args(["dev", "--no-watch", "--no-extension", "--json", "--timeout", "60"])
+        .args(["--command", &format!("mapped={} -m awslambdaric mapped.handler", python.display())])
+        .args(["--env", &format!("PYTHONPATH={tests}"), "--env", "PYTHONDONTWRITEBYTECODE=1"])
+        .args(arguments)
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .envs([
+            ("AWS_ENDPOINT_URL", endpoint()),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ])
+        .env_remove("AWS_PROFILE")
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a user types: a queue drives a local function, and each delivery is told.
+#[test]
+#[ignore = "needs moto: cargo xtask test --only real"]
+fn mapped_by_the_command_line() {
+    let url = queue("mapped-command");
+    boto("sqs", "set_queue_attributes", json!({"QueueUrl": url, "Attributes": {"VisibilityTimeout": "1"}}));
+    send(&url, &[json!({"n": 0, "fail": 1})]);
+    let source = format!("sqs:{url}=mapped");
+    let mut running =
+        dd_lambda(&["--source", &source]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let output = BufReader::new(running.stdout.take().unwrap());
+    let (told, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = output.lines().map_while(Result::ok);
+        let lines = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        lines.filter(|line| line["event"] == "delivered").try_for_each(|line| told.send(line)).ok();
+    });
+    for failed in [1, 0] {
+        let expect = json!({"event": "delivered", "source": source, "records": 1, "failed": failed});
+        assert_eq!(wait.recv_timeout(PATIENCE), Ok(expect));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+
+    let url = format!("{}/123456789012/none", endpoint());
+    for (source, says) in [
+        (format!("sqs:{url}=other"), "there is no function other; there is mapped"),
+        (format!("sqs:{url}=mapped"), "QueueDoesNotExist"),
+        ("sqs:orders=mapped".to_owned(), "is not the URL of a queue"),
+    ] {
+        let Output { status, stderr, .. } = dd_lambda(&["--source", &source]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(!status.success() && stderr.contains(says), "{source}: {stderr}");
     }
 }

@@ -36,7 +36,7 @@ fn python_batches_to_rust() {
     let sent = traced_boto("sqs", "send_message_batch", batch);
     let got = crate::sqs::messages(&url);
     assert_eq!(got.len(), 2);
-    assert!(got.iter().all(|message| rust(&event(&[message.clone()])).unwrap().trace == sent));
+    assert!(got.iter().all(|message| rust(&event(std::slice::from_ref(message))).unwrap().trace == sent));
 
     let url = queue("from-python-sns-batch");
     let topic = boto("sns", "create_topic", json!({"Name": "from-python-batch"}))["TopicArn"].clone();

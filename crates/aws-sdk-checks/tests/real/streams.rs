@@ -1,24 +1,27 @@
 //! Pathways of messages, for Data Streams Monitoring: what our interceptor sends, Datadog's library for Python counts as
 //! we would, and the other way round.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use datadog_aws_sdk::client;
+use intake::Intake;
 use model::{LatencySketch, PipelineStats, UnixNanos};
 use opentelemetry::Context;
 use opentelemetry::trace::FutureExt;
+use sandbox::{FunctionConfig, InvokeOptions, Lambda, LambdaConfig};
 use serde_json::{Value, json};
 use streams::{Edge, Node, Pathway, Scope, Streams};
+use tokio::sync::Mutex;
 
+use crate::chain::{about_streams, fetch};
 use crate::sqs::{event, first, queue, queue_arn};
-use crate::world::{Caller, PYTHON_SERVICE, boto, endpoint, sdk_config, streams as python};
+use crate::world::{Caller, PYTHON_SERVICE, binaries, boto, endpoint, sdk_config, streams as python};
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Python counts for all: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Somebody who sends.
 struct Sender {
@@ -64,7 +67,7 @@ fn check_consumed(event: &Value, tags: &str, parent: u64) {
 #[tokio::test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 async fn streams_sqs() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let url = queue("streams");
     let sender = Sender::new();
     let sqs = client!(aws_sdk_sqs, &sdk_config());
@@ -91,6 +94,45 @@ async fn streams_sqs() {
     crate::chain::streams_with(of_function);
 }
 
+/// A function with both libraries: what it is invoked by is counted by one, and what it sends goes on from there by the other.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto: cargo xtask test --only real"]
+async fn streams_through_a_function() {
+    let url = queue("streams-through");
+    let intake = Intake::start().await.unwrap();
+    let program = binaries().join("rust-sqs-producer").to_string_lossy().into_owned();
+    let function = FunctionConfig::new("producer", [program]).env("QUEUE_URL", &url);
+    let function = crate::chain::beside_the_extension(function.env("AWS_ENDPOINT_URL", endpoint()), &intake);
+    let lambda = Lambda::start(vec![function], LambdaConfig::default()).await.unwrap();
+    let mut before = Pathway::new(UnixNanos::from_secs(1_700_000_000));
+    let sent = before.pass(&Node::new("before", None), Edge::produce("sqs", "orders"), 1, UnixNanos(1));
+    let carrier = json!({"dd-pathway-ctx-base64": before.encode()}).to_string();
+    let attribute = json!({"dataType": "String", "stringValue": carrier});
+    let record = json!({
+        "eventSource": "aws:sqs", "eventSourceARN": queue_arn("orders"), "body": "x",
+        "messageAttributes": {"_datadog": attribute},
+    });
+    let event = json!({"Records": [record]}).to_string();
+    let answer = lambda.invoke("producer", event.into(), InvokeOptions::default()).await.unwrap();
+    assert_eq!(answer.function_error, None, "{answer:?}");
+
+    let node = Node::new("producer", None);
+    let taken = before.pass(&node, Edge::consume("sqs", &queue_arn("orders")), 1, UnixNanos(1));
+    let goes_on = before.pass(&node, Edge::produce("sqs", "streams-through"), 1, UnixNanos(1));
+    assert_eq!((taken.parent_hash, goes_on.parent_hash), (sent.hash, taken.hash));
+    assert_eq!(self::taken(&crate::sqs::event(&[first(&url)])), goes_on.hash);
+    let deadline = Instant::now() + PATIENCE;
+    assert!(intake.store().wait_until(|state| !about_streams(state).is_empty(), deadline).await);
+    let number = intake.store().read(about_streams)[0];
+    let body = fetch(&intake.url(), &format!("/local/requests/{number}/body")).unwrap();
+    let stats = rmpv::decode::read_value(&mut &body[..]).unwrap();
+    let mut hashes: Vec<_> = points(&stats).map(|point| get(point, "Hash").as_u64().unwrap()).collect();
+    hashes.sort_unstable();
+    let mut expect = [taken.hash, goes_on.hash];
+    expect.sort_unstable();
+    assert_eq!(hashes, expect);
+}
+
 fn get<'a>(map: &'a rmpv::Value, key: &str) -> &'a rmpv::Value {
     &map[key]
 }
@@ -107,7 +149,7 @@ fn points(stats: &rmpv::Value) -> impl Iterator<Item = &rmpv::Value> {
 #[tokio::test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 async fn streams_sns() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let url = queue("streams-sns");
     let topic =
         boto("sns", "create_topic", json!({"Name": "streams"}))["TopicArn"].as_str().unwrap().to_owned();
@@ -131,7 +173,7 @@ async fn streams_sns() {
 #[tokio::test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 async fn streams_kinesis() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     boto("kinesis", "create_stream", json!({"StreamName": "streams", "ShardCount": 1}));
     let sender = Sender::new();
     let kinesis = client!(aws_sdk_kinesis, &sdk_config());
@@ -148,7 +190,7 @@ async fn streams_kinesis() {
 #[tokio::test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 async fn streams_eventbridge() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let url = queue("streams-events");
     boto("events", "put_rule", json!({"Name": "streams", "EventPattern": "{\"source\":[\"streams\"]}"}));
     let target = json!({"Id": "1", "Arn": queue_arn("streams-events")});
@@ -186,7 +228,7 @@ fn taken(event: &Value) -> u64 {
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn streams_of_python() {
-    let _alone = alone();
+    let _alone = ALONE.blocking_lock();
     let url = queue("streams-of-python");
     let edge = Edge::produce("sqs", "streams-of-python");
     let sent = sent_by_python("sqs", "send_message", json!({"QueueUrl": url, "MessageBody": "x"}), edge);
@@ -224,7 +266,7 @@ fn streams_of_python() {
 #[test]
 #[ignore = "needs moto: cargo xtask test --only real"]
 fn streams_sketches() {
-    let _alone = alone();
+    let _alone = ALONE.blocking_lock();
     for seconds in [0.0, 1e-9, 0.000_123, 0.25, 1.0, 7.5, 3600.0, 604_800.0] {
         let mut sketch = LatencySketch::default();
         sketch.insert(Duration::from_secs_f64(seconds));

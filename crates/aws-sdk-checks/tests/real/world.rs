@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -13,9 +13,10 @@ use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_types::SdkConfig;
 use opentelemetry::trace::{SpanId, TraceContextExt, TraceId, Tracer};
 use opentelemetry::{Context, global};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Value, json};
+
+use crate::kept::kept;
 
 /// For a machine that does six other things.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -215,41 +216,6 @@ pub(crate) fn sdk_config() -> SdkConfig {
         )))
         .http_client(HttpBuilder::new().build_http())
         .build()
-}
-
-/// Keeps finished spans: of all tests, told apart by their traces.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Vec<SpanData>>>);
-
-impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Vec<SpanData>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SpanProcessor for Kept {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        self.lock().push(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-fn kept() -> &'static Kept {
-    static KEPT: OnceLock<Kept> = OnceLock::new();
-    KEPT.get_or_init(|| {
-        let kept = Kept::default();
-        global::set_tracer_provider(SdkTracerProvider::builder().with_span_processor(kept.clone()).build());
-        kept
-    })
 }
 
 /// A context with an active span, under which a test makes its calls.

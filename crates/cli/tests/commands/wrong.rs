@@ -19,6 +19,7 @@ fn what_is_asked_for_wrongly_is_told_with_what_to_do() {
     for (args, status, says) in [
         (vec!["invoke"], 1, "--function NAME=PROGRAM or --package PACKAGE"),
         (vec!["invoke", "--sample", "pigeon", "--show-event"], 1, "dd-lambda invoke --samples"),
+        (vec!["invoke", "--sample", "sqss", "--show-event"], 1, "(is sqs meant?)"),
         (invoke(&["--event", "none.json"]), 1, "--event none.json: No such file"),
         (
             invoke(&["--event", "broken.json"]),

@@ -134,6 +134,11 @@ const STREAMS: &[(&str, &str, &str)] = &[
         "streams_eventbridge",
     ),
     ("the same by Datadog's tracer for Python, which our library continues", "the same", "streams_of_python"),
+    (
+        "a function with both libraries: from what it was invoked by to what it sends",
+        "`topic:<queue>`, `type:sqs`",
+        "streams_through_a_function",
+    ),
     ("latencies, in the bytes of Datadog's tracer for Python", "-", "streams_sketches"),
 ];
 

@@ -97,10 +97,10 @@ impl Engine {
         }
     }
 
-    /// Whether to hand over more data now: `false` while so much is on its way that the oldest of what is here
+    /// Whether to hand over so much more data now: `false` while so much is on its way that the oldest of what is here
     /// would have to go.
-    pub fn has_room(&self) -> bool {
-        !self.stages.batches.is_full_for_now()
+    pub fn has_room(&self, bytes: usize) -> bool {
+        !self.stages.batches.is_full_for_now(bytes)
     }
 
     pub(super) fn traces(&mut self, tracer: &TracerInfo, mut chunks: Vec<Chunk>) {

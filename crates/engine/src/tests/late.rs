@@ -144,7 +144,7 @@ fn what_is_late_keeps_no_room_from_others() {
             world.handle(crate::Input::Late { id });
         }
         assert!(world.engine.weight(Signal::Traces) <= bound);
-        assert!(world.engine.has_room(), "only what moves makes room");
+        assert!(world.engine.has_room(2000), "only what moves makes room");
         assert_eq!(world.nexts as u64, n + 1, "nobody waits");
     }
     let (held, dropped) = (world.engine.held(Signal::Traces), world.engine.dropped("traces"));

@@ -92,7 +92,9 @@ fn calls_without_a_request_id_are_of_the_only_invocation_or_of_none() {
         "0 next
          500 send #0 traces until 2400
          span a/1<b aws.lambda orders resource=orders 10+3 p1 [_sampling_priority_v1=1 _top_level=1 request_id=r1]
-         500 send #1 sketches until 2400
+         500 send #1 series until 2400
+         Count datadog.serverless.extension.dropped 0 2 [reason:stray signal:calls]
+         500 send #2 sketches until 2400
          enhanced.duration 0 3 values, sum 0.043 []
          enhanced.invocations 0 3 values, sum 3 []
          enhanced.runtime_duration 0 3 values, sum 43 []

@@ -1,5 +1,6 @@
 //! What it costs a function that its calls of Lambda go through the extension: `/next` and `/response`, one after
-//! the other, with and without it in between. The real binary, and a Lambda that answers at once.
+//! the other, with and without it in between. The real binary, and a Lambda that answers at once. Beside it the least
+//! that any process in between costs: one that hands bytes over and looks at none.
 //! `cargo bench -p extension --bench proxy` runs this.
 
 #![allow(
@@ -21,6 +22,7 @@ mod ports;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,27 +33,67 @@ use fake_lambda::FakeLambda;
 const INVOCATIONS: usize = 1000;
 const TURNS: usize = 5;
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn main() {
+/// Set: this process is the one that only hands bytes over, to this address.
+const RELAY: &str = "RELAY_TO";
+
+fn main() {
+    let several = std::env::var(RELAY).is_err();
+    let mut builder = if several {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    match std::env::var(RELAY) {
+        Ok(address) => runtime.block_on(relay(&address)),
+        Err(_) => runtime.block_on(compare()),
+    }
+}
+
+async fn compare() {
     let lambda = FakeLambda::start().await;
     let address = runtime_api(lambda.address.clone());
     let variables = [("AWS_LAMBDA_RUNTIME_API", address.as_str()), ("DD_EXPERIMENTAL_ENABLE_PROXY", "true")];
     let agent = Agent::start(&lambda, &variables);
     lambda.asked(1).await;
-    let ways = [address, format!("127.0.0.1:{}", agent.ports.runtime)];
+    let (mut relay, relayed) = start_relay(&address);
+    let ways = [address, relayed, format!("127.0.0.1:{}", agent.ports.runtime)];
     for size in [1 << 10, 100 << 10] {
-        let mut taken = [Vec::new(), Vec::new()];
+        let mut taken = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..TURNS {
             for (way, taken) in ways.iter().zip(&mut taken) {
                 let way = way.clone();
                 taken.extend(tokio::task::spawn_blocking(move || invoke(&way, size)).await.unwrap());
             }
         }
-        let [direct, through] = taken.map(spread);
+        let [direct, relayed, through] = taken.map(spread);
         println!(
-            "/next and /response, {} KiB each: direct {direct}; through the extension {through}",
+            "/next and /response, {} KiB each: direct {direct}; bytes handed over {relayed}; through the extension \
+             {through}",
             size >> 10
         );
+    }
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+}
+
+/// This program again, as the one in between that does nothing.
+fn start_relay(address: &str) -> (Child, String) {
+    let program = std::env::current_exe().unwrap();
+    let mut relay = Command::new(program).env(RELAY, address).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(relay.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (relay, line.trim().to_owned())
+}
+
+async fn relay(address: &str) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    while let Ok((mut from, _)) = listener.accept().await {
+        let mut to = tokio::net::TcpStream::connect(address).await.unwrap();
+        from.set_nodelay(true).unwrap();
+        to.set_nodelay(true).unwrap();
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
     }
 }
 

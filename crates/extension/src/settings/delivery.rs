@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_what_waits() {
+        let held = |value| parse("DD_LAMBDA_DURABLE_FUNCTION_LOG_BUFFER_SIZE", value);
+        assert_eq!((held("50").durable_hold, held("50").problems.len()), (50, 0));
+        assert_eq!((held("-1").durable_hold, held("5000").problems.len()), (0, 1));
+        let room = |value| parse("DD_DOGSTATSD_SO_RCVBUF", value);
+        assert_eq!((room("65536").dogstatsd_buffer, room("65536").problems.len()), (65_536, 0));
+        assert_eq!((room("1").dogstatsd_buffer, room("much").problems.len()), (4 << 20, 1));
+    }
+
+    #[test]
     fn namespaces_and_names() {
         assert_eq!(parse("DD_STATSD_METRIC_NAMESPACE", "shop").metric_namespace.as_deref(), Some("shop."));
         assert_eq!(parse("DD_STATSD_METRIC_NAMESPACE", "a.b.").metric_namespace.as_deref(), Some("a.b."));

@@ -354,6 +354,8 @@ fn target(
 
 #[cfg(test)]
 mod tests {
+    use model::Signal;
+
     use super::*;
 
     fn parse(variables: &[(&str, &str)]) -> Config {
@@ -362,6 +364,26 @@ mod tests {
 
     fn problems(config: &Config) -> Vec<String> {
         config.problems.iter().map(ToString::to_string).collect()
+    }
+
+    /// What is said of one signal goes before what is said of all.
+    #[test]
+    fn levels_of_compression() {
+        let check = |variables: &[(&str, &str)], want: [i32; 3], problems: usize| {
+            let config = parse(variables);
+            let signals = [Signal::Traces, Signal::Sketches, Signal::Logs];
+            let levels = signals.map(|signal| config.compression.of(signal));
+            assert_eq!((levels, config.problems.len()), (want, problems), "{variables:?}");
+        };
+        check(&[], [1, 1, 1], 0);
+        check(&[("DD_COMPRESSION_LEVEL", "6")], [6, 6, 6], 0);
+        check(&[("DD_COMPRESSION_LEVEL", "6"), ("DD_METRICS_CONFIG_COMPRESSION_LEVEL", "2")], [6, 2, 6], 0);
+        check(
+            &[("DD_APM_CONFIG_COMPRESSION_LEVEL", "22"), ("DD_LOGS_CONFIG_COMPRESSION_LEVEL", "0")],
+            [22, 1, 1],
+            1,
+        );
+        check(&[("DD_COMPRESSION_LEVEL", "23")], [1, 1, 1], 1);
     }
 
     #[test]

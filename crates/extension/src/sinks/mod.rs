@@ -83,7 +83,7 @@ enum Verdict {
 }
 
 /// Bytes of a batch, from which on packing it takes more than a moment.
-const LARGE: usize = 512 << 10;
+const LARGE: usize = 1 << 20;
 /// How much longer than its deadline a call may take when this process was frozen meanwhile: its answer may
 /// have come long ago and not been read.
 const AFTER_FREEZE: Duration = Duration::from_millis(300);

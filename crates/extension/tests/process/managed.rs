@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use intake::Intake;
+use intake::{Intake, State};
 
 use crate::agent::{Agent, http};
 use crate::fake_lambda::FakeLambda;
@@ -76,4 +76,31 @@ async fn invocations_at_once_are_kept_apart_and_leave_without_an_end() {
     assert_eq!(roots.count(), 2);
     assert!(seen.traces.iter().flat_map(|t| &t.spans).all(|s| s.tag("cold_start").is_none()));
     assert_eq!(seen.logs.iter().filter(|l| l.message.starts_with("REPORT RequestId: r-")).count(), 2);
+}
+
+/// What the kernel tells belongs to no one invocation there: it is of the sandbox, once, at its end.
+#[tokio::test]
+async fn the_kernels_figures_are_of_the_sandbox() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let url = intake.url();
+    let mut variables = to(&url).to_vec();
+    variables.push(MANAGED);
+    let mut agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    agent.telemetry(&delivery(&[start("r-1"), start("r-2")])).await;
+    agent.telemetry(&delivery(&[managed_report("r-2"), managed_report("r-1")])).await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let count = |s: &State, name: &str| {
+        let name = format!("aws.lambda.enhanced.{name}");
+        s.metrics(&name).iter().filter(|m| m.name == name).map(|m| m.total.count()).sum::<u64>()
+    };
+    intake.store().read(|s| {
+        for name in
+            ["fd_use", "fd_max", "threads_use", "threads_max", "cpu_total_time", "num_cores"]
+        {
+            assert_eq!(count(s, name), 1, "{name}");
+        }
+        assert_eq!(count(s, "invocations"), 2);
+    });
 }

@@ -28,6 +28,7 @@ mod ports;
 mod python;
 #[path = "../process/records.rs"]
 mod records;
+mod statsd;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

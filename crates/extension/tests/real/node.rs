@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use sandbox::FunctionConfig;
 
 use crate::functions::{Language, check, folder, namespaces};
+use crate::statsd;
 
 const NODE: Language = Language { name: "Node", error: "OutOfStock", imports: "aws.lambda.require" };
 
+fn modules() -> PathBuf {
+    let home = std::env::var_os("REAL_NODE").expect("REAL_NODE: cargo xtask test --only real");
+    PathBuf::from(home).join("node_modules")
+}
+
 fn function(name: &str) -> FunctionConfig {
-    let home = PathBuf::from(std::env::var_os("REAL_NODE").expect("REAL_NODE: cargo xtask test --only real"));
-    let modules = home.join("node_modules");
+    let modules = modules();
     let handler = modules.join("datadog-lambda-js/dist/handler.handler");
     let (handler, client) = (handler.to_string_lossy(), modules.join("aws-lambda-ric/index.mjs"));
     let mut words = vec!["node".to_owned()];
@@ -30,4 +35,11 @@ fn function(name: &str) -> FunctionConfig {
 #[ignore = "needs Node with Datadog's library: cargo xtask test --only real"]
 async fn node_functions_are_in_their_callers_traces() {
     check(&NODE, function).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Node with hot-shots: cargo xtask test --only real"]
+async fn all_that_hot_shots_tells() {
+    let variables = [("NODE_PATH", modules().to_string_lossy().into_owned())];
+    statsd::check(&statsd::sent(&folder("node"), &["node", "statsd.js"], &variables).await);
 }

@@ -3,11 +3,16 @@
 use sandbox::FunctionConfig;
 
 use crate::functions::{Language, check, folder, namespaces};
+use crate::statsd;
 
 const PYTHON: Language = Language { name: "Python", error: "app.OutOfStock", imports: "aws.lambda.import" };
 
+fn program() -> String {
+    std::env::var("REAL_PYTHON").expect("REAL_PYTHON: cargo xtask test --only real")
+}
+
 fn function(name: &str) -> FunctionConfig {
-    let python = std::env::var("REAL_PYTHON").expect("REAL_PYTHON: cargo xtask test --only real");
+    let python = program();
     let words: &[&str] = match namespaces() {
         true => &["-m", "awslambdaric", "datadog_lambda.handler.handler"],
         false => &["by_settings.py"],
@@ -24,4 +29,11 @@ fn function(name: &str) -> FunctionConfig {
 #[ignore = "needs Python with Datadog's library: cargo xtask test --only real"]
 async fn python_functions_are_in_their_callers_traces() {
     check(&PYTHON, function).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Python with Datadog's library: cargo xtask test --only real"]
+async fn all_that_datadogs_dogstatsd_client_for_python_tells() {
+    let variables = [("PYTHONDONTWRITEBYTECODE", "1".to_owned())];
+    statsd::check(&statsd::sent(&folder("python"), &[&program(), "statsd.py"], &variables).await);
 }

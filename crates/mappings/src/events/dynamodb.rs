@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, StreamRecord};
+use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record, StreamRecord};
 use serde_json::{Map, Value, json};
 
 use super::{base64, object, seconds};
@@ -13,7 +13,7 @@ pub(crate) fn record(record: &Record, arn: &str) -> Value {
         record.user_identity().map(|who| json!({"type": who.r#type(), "principalId": who.principal_id()}));
     object([
         ("eventID", text(record.event_id())),
-        ("eventName", text(record.event_name().map(|name| name.as_str()))),
+        ("eventName", text(record.event_name().map(OperationType::as_str))),
         ("eventVersion", text(record.event_version())),
         ("eventSource", Some("aws:dynamodb".into())),
         ("awsRegion", text(record.aws_region())),
@@ -61,7 +61,7 @@ fn attribute(value: &AttributeValue) -> Value {
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodbstreams::primitives::Blob;
-    use aws_sdk_dynamodbstreams::types::{OperationType, StreamViewType};
+    use aws_sdk_dynamodbstreams::types::StreamViewType;
 
     use super::*;
 

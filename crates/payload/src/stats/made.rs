@@ -43,7 +43,7 @@ fn bucket(body: &mut Vec<u8>, StatsBucket { start, duration, groups }: &StatsBuc
 }
 
 fn group(body: &mut Vec<u8>, key: &StatsKey, counted: &StatsGroup) {
-    let texts: [(&str, &Text); 8] = [
+    let texts: [(&str, &Text); 9] = [
         ("Service", &key.service),
         ("Name", &key.name),
         ("Resource", &key.resource),
@@ -52,6 +52,7 @@ fn group(body: &mut Vec<u8>, key: &StatsKey, counted: &StatsGroup) {
         ("HTTPMethod", &key.http_method),
         ("HTTPEndpoint", &key.http_endpoint),
         ("GRPCStatusCode", &key.grpc_status),
+        ("srv_src", &key.service_source),
     ];
     let numbers = [
         ("HTTPStatusCode", u64::from(key.http_status)),

@@ -348,6 +348,11 @@ async fn what_cannot_start_is_said() {
     let g = invoke(&lambda, "g", json!({})).await;
     assert_eq!(body(&g)["errorType"], "Extension.LaunchError");
     assert!(body(&g)["errorMessage"].as_str().unwrap().contains("denied"), "{:?}", g.payload);
+    let told = lambda.timeline().into_iter().find_map(|event| match event.what {
+        What::Record(Record::Extension { state, error_type, .. }) => Some((state, error_type)),
+        _ => None,
+    });
+    assert_eq!(told, Some(("LaunchError".into(), Some("PermissionDenied".into()))));
     lambda.shutdown().await;
 }
 

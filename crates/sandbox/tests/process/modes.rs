@@ -215,6 +215,17 @@ async fn a_timeout_of_managed_instances_hurts_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_worker_of_managed_instances_that_hangs_is_not_waited_for() {
+    let managed = function("f").mode(Mode::ManagedInstances { concurrency: 1 }).max_sandboxes(1);
+    let lambda = start(vec![managed.timeout(Duration::from_millis(200))]).await;
+    assert_eq!(body(&invoke(&lambda, "f", json!({ "do": "sleep" })).await)["errorType"], "Sandbox.Timedout");
+    let next = lambda.invoke("f", "{}".into(), InvokeOptions::default());
+    let refused = tokio::time::timeout(PATIENCE, next).await.unwrap();
+    assert_eq!(refused, Err(InvokeError::Refused("Runtime.Unavailable")));
+    lambda.shutdown().await;
+}
+
+#[tokio::test]
 async fn managed_instances_that_cannot_be_initialised_answer_so() {
     let managed = function("f").mode(Mode::ManagedInstances { concurrency: 2 }).env("PROBE_INIT", "exit");
     let lambda = start(vec![managed]).await;

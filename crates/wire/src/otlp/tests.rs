@@ -220,6 +220,57 @@ fn tags_of_a_span() {
     assert_eq!(metrics, ["_dd.otlp_sr=1", "_sampling_priority_v1=1", "http.status_code=200", "ratio=0.5"]);
 }
 
+/// Attributes by the names that conventions gave them, earlier and now.
+#[test]
+fn conventions_old_and_new() {
+    let check = |pairs: Json, want: &[&str]| {
+        let span = one(&json!({}), "", json!({ "kind": 3, "attributes": pairs }), &Settings::default());
+        let own = ["_", "otel.", "span.kind"];
+        let meta = span.meta.iter().map(|(k, v)| format!("{k}={v}"));
+        let all = meta.chain(span.metrics.iter().map(|(k, v)| format!("{k}#{v}")));
+        assert_eq!(sorted(all.filter(|tag| !own.iter().any(|own| tag.starts_with(own)))), want);
+    };
+    check(json!({ "http.method": "GET" }), &["http.method=GET"]);
+    check(json!({ "http.request.method": "GET" }), &["http.method=GET"]);
+    check(json!({ "http.status_code": 404 }), &["http.status_code#404"]);
+    check(json!({ "http.response.status_code": 404 }), &["http.status_code#404"]);
+    check(json!({ "http.url": "http://x" }), &["http.url=http://x"]);
+    check(json!({ "url.full": "http://x" }), &["http.url=http://x"]);
+    check(json!({ "http.user_agent": "a" }), &["http.user_agent=a"]);
+    check(json!({ "user_agent.original": "a" }), &["http.useragent=a"]);
+    check(json!({ "client.address": "1.2.3.4" }), &["http.client_ip=1.2.3.4"]);
+    check(json!({ "network.protocol.version": "2" }), &["http.version=2"]);
+    check(json!({ "server.address": "h" }), &["http.server_name=h"]);
+    check(json!({ "http.request.body.size": 3 }), &["http.request.content_length#3"]);
+    check(json!({ "http.response.body.size": 3 }), &["http.response.content_length#3"]);
+    check(json!({ "http.request.header.x-a": "b" }), &["http.request.headers.x-a=b"]);
+    check(json!({ "db.namespace": "n" }), &["db.name=n", "db.namespace=n"]);
+    check(json!({ "db.namespace": "n", "db.name": "o" }), &["db.name=o", "db.namespace=n"]);
+    check(json!({ "peer.service": "p" }), &["peer.service=p"]);
+    // Both names are one tag, of which the first one that is sent holds.
+    check(json!({ "http.request.method": "GET", "http.method": "POST" }), &["http.method=POST"]);
+}
+
+#[test]
+fn environments_and_versions() {
+    let check = |resource: Json, own: Json, want: (&str, &str, &str)| {
+        let span = one(&resource, "", json!({ "attributes": own }), &Settings::default());
+        let tag = |key: &str| span.meta.get(key).map_or("", |value| &**value);
+        assert_eq!((tag("env"), tag("version"), &*span.service), want);
+    };
+    check(json!({}), json!({}), ("", "", ""));
+    check(json!({ "deployment.environment": "a" }), json!({}), ("a", "", ""));
+    check(json!({ "deployment.environment.name": "a" }), json!({}), ("a", "", ""));
+    check(
+        json!({ "deployment.environment.name": "new", "deployment.environment": "old" }),
+        json!({}),
+        ("new", "", ""),
+    );
+    check(json!({ "service.version": "v", "service.name": "s" }), json!({}), ("", "v", "s"));
+    check(json!({ "service.name": "s" }), json!({ "service.name": "own" }), ("", "", "own"));
+    check(json!({ "deployment.environment": "a" }), json!({ "datadog.env": "b" }), ("b", "", ""));
+}
+
 #[test]
 fn what_failed() {
     let check = |span: Json, want: &str| {
@@ -456,6 +507,14 @@ fn records() {
         json!({ "observedTimeUnixNano": "6", "severityNumber": 13 }),
         json!({ "time": 6, "status": "warn", "otel.severity_number": 13 }),
     );
+    let words = ["trace", "debug", "info", "warn", "error", "critical"];
+    for number in 1..=24 {
+        let status = words[(number - 1) / 4];
+        check(
+            json!({ "timeUnixNano": "5", "severityNumber": number }),
+            json!({ "time": 5, "status": status, "otel.severity_number": number }),
+        );
+    }
     let parts =
         json!({ "kvlistValue": { "values": attributes(&json!({ "message": "m", "status": "x", "n": 1 })) } });
     check(json!({ "body": parts }), json!({ "time": null, "message": "m", "status": "info", "n": 1 }));

@@ -25,14 +25,15 @@ const MAX_HEADS: usize = 8 << 20;
 pub(crate) enum Seen {
     /// The answer to `/invocation/next`, with its headers.
     Event { request_id: RequestId, headers: HeaderMap, body: Head },
-    /// What was posted to `/response` or `/error`, and Lambda took.
+    /// What was posted to `/response`, `/error` or `/init/error`, and Lambda took.
     Answer(Answer),
 }
 
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) request_id: RequestId,
-    /// It is the handler's error.
+    /// `None`: the initialisation failed.
+    pub(crate) request_id: Option<RequestId>,
+    /// It is the handler's error, or the initialisation's.
     pub(crate) is_error: bool,
     /// `Lambda-Runtime-Function-Error-Type`
     pub(crate) error_type: Option<HeaderValue>,

@@ -69,6 +69,7 @@ enum Call {
     Next,
     Response(RequestId),
     Error(RequestId),
+    InitError,
     Other,
 }
 
@@ -76,8 +77,13 @@ impl Call {
     fn of(method: &Method, path: &str) -> Self {
         let mut parts = path.split('/').skip(1);
         let (_version, runtime, invocation) = (parts.next(), parts.next(), parts.next());
-        if (runtime, invocation) != (Some("runtime"), Some("invocation")) {
-            return Self::Other;
+        let (what, more) = (parts.clone().next(), parts.clone().nth(1));
+        match (runtime, invocation) {
+            (Some("runtime"), Some("invocation")) => {}
+            (Some("runtime"), Some("init")) if (method, what, more) == (&Method::POST, Some("error"), None) => {
+                return Self::InitError;
+            }
+            _ => return Self::Other,
         }
         match (method, parts.next(), parts.next(), parts.next()) {
             (&Method::GET, Some("next"), None, None) => Self::Next,
@@ -168,8 +174,9 @@ impl Proxy {
     /// What a request tells of the end of an invocation, and where its body will be kept.
     fn answer(&self, call: &Call, headers: &HeaderMap) -> Option<(Answer, Rc<RefCell<Head>>)> {
         let (request_id, is_error) = match call {
-            Call::Response(id) => (id.clone(), false),
-            Call::Error(id) => (id.clone(), true),
+            Call::Response(id) => (Some(id.clone()), false),
+            Call::Error(id) => (Some(id.clone()), true),
+            Call::InitError => (None, true),
             Call::Next | Call::Other => return None,
         };
         let answer = Answer {
@@ -335,7 +342,9 @@ mod tests {
         check(Method::POST, "/2018-06-01/runtime/invocation/r-1/error", Call::Error(id()));
         check(Method::POST, "/2018-06-01/runtime/invocation//error", Call::Other);
         check(Method::POST, "/2018-06-01/runtime/invocation/r-1/error/more", Call::Other);
-        check(Method::POST, "/2018-06-01/runtime/init/error", Call::Other);
+        check(Method::POST, "/2018-06-01/runtime/init/error", Call::InitError);
+        check(Method::GET, "/2018-06-01/runtime/init/error", Call::Other);
+        check(Method::POST, "/2018-06-01/runtime/init/error/more", Call::Other);
         check(Method::GET, "/2018-06-01/runtime/restore/next", Call::Other);
         check(Method::GET, "/2020-01-01/extension/event/next", Call::Other);
         check(Method::GET, "/", Call::Other);

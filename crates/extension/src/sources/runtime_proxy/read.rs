@@ -42,7 +42,7 @@ impl Reader {
     fn end(&self, answer: Answer) -> EndCall {
         let Answer { request_id, is_error, error_type, content_type, body } = answer;
         let kind = text(error_type.as_ref());
-        let end = EndCall { request_id: Some(request_id), ..EndCall::default() };
+        let end = EndCall { request_id, ..EndCall::default() };
         if is_error {
             let error = RuntimeError::decode(&whole(&body), kind);
             return EndCall { error: Some(told(error)), ..end };

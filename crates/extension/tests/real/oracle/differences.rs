@@ -37,7 +37,7 @@ const REFUSED: &str = "it refuses the whole request (500); a mistake in one valu
 pub(crate) const REFUSED_CASES: [&str; 3] =
     ["other numbers as fractions", "an error as a fraction", "text that is not UTF-8"];
 
-pub(crate) const DIFFERENCES: [Difference; 26] = [
+pub(crate) const DIFFERENCES: [Difference; 27] = [
     row(
         EVERY,
         0,
@@ -102,6 +102,7 @@ pub(crate) const DIFFERENCES: [Difference; 26] = [
     row("Redis", 1, "meta.redis.raw_command", "SET key secret EX 10", "SET key ?", HIDDEN),
     row("Redis", 2, "meta.redis.raw_command", "AUTH password", "AUTH ?", HIDDEN),
     row("MongoDB", 0, "meta.mongodb.query", "*", "*", HIDDEN),
+    row("memcached", 1, "meta.memcached.command", "*", "set key 0 0 5", HIDDEN),
     row("Elasticsearch", 1, "meta.elasticsearch.body", "*", "*", HIDDEN),
     row("HTTP", 2, "meta.card meta.number", "*", "?", "card numbers are hidden, as by the agent of hosts"),
     row(REFUSED_CASES[0], 0, "*", "-", "*", REFUSED),
