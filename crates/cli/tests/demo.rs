@@ -73,10 +73,8 @@ fn the_demo_shows_one_connected_trace_its_logs_and_its_metrics() {
     assert_eq!(document["missing"], Value::Array(Vec::new()), "{said}");
     assert_eq!((&document["complete"], *status), (&true.into(), Some(0)), "{said}");
 
-    // Nothing that Datadog would refuse, drop or change; but for what is known.
-    for violation in document["violations"].as_array().unwrap() {
-        assert_eq!(violation["rule"], "metric-again", "{violation}");
-    }
+    // Nothing that Datadog would refuse, drop or change.
+    assert_eq!(document["violations"], Value::Array(Vec::new()));
     let (trace, spans, caller) = trace_with(document, "web-shop");
     let gateway = spans.child(caller, "aws.httpapi");
     let api = spans.child(gateway, "aws.lambda");

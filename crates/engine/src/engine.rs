@@ -15,6 +15,7 @@ use crate::flush::{self, Allowance, Flush, Telemetry};
 use crate::invocations::Invocations;
 use crate::io::{Effect, Input, Outcome, SendId, Settings, StartCall};
 use crate::lifecycle::{Event, Lifecycle, Phase, Step};
+use crate::metric::Wanted;
 use crate::mode::Mode;
 use crate::pace::{Hold, Pace};
 use crate::stages::{More, Stages};
@@ -384,7 +385,8 @@ impl Engine {
         // What may not go now is better put together with what comes.
         let [series, sketches] = [Signal::Series, Signal::Sketches]
             .map(|signal| self.stages.batches.is_copied(signal) || self.allowance(signal, until).is_some());
-        self.stages.queue_metrics(now, series, sketches);
+        let is_end = self.lifecycle.is_shutting_down();
+        self.stages.queue_metrics(&Wanted { now, series, sketches, is_end });
         self.flush.begin();
         for signal in
             Signal::ALL.into_iter().filter(|signal| self.stages.batches.has(*signal)).collect::<Vec<_>>()

@@ -4,6 +4,7 @@
 //! function's metrics and for its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use model::{Metric, MetricKind, Series, SeriesKind, Sketch, SketchSeries, Text, UnixNanos, keys};
 
@@ -18,6 +19,8 @@ const NAMED_BY_DATADOG: [&str; 4] = [keys::metrics::ENHANCED_PREFIX, "datadog.",
 const MAX_MEMBERS: usize = 10_000;
 /// Names and tag sets held at once.
 const MAX_CONTEXTS: usize = 10_240;
+/// How far ahead the time of a count may be, and at the end, when nothing can be told later. Datadog takes ten minutes.
+const MAX_AHEAD_SECS: [u64; 2] = [60, 540];
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Context {
@@ -50,6 +53,16 @@ enum Class {
     Sketch,
 }
 
+/// What a flush takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) now: UnixNanos,
+    pub(crate) series: bool,
+    pub(crate) sketches: bool,
+    /// There is no later flush.
+    pub(crate) is_end: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct MetricStage {
     values: BTreeMap<(Class, Context), Value>,
@@ -58,11 +71,13 @@ pub(crate) struct MetricStage {
     max_weight: usize,
     /// Stands before the names of the function's own metrics.
     namespace: Text,
+    /// The times that counts were told with lately, in seconds, by what stands for their name and tags.
+    told: BTreeMap<u64, u64>,
 }
 
 impl MetricStage {
     pub(crate) fn new(max_weight: usize, namespace: Text) -> Self {
-        Self { values: BTreeMap::new(), weight: 0, max_weight, namespace }
+        Self { values: BTreeMap::new(), weight: 0, max_weight, namespace, told: BTreeMap::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -138,16 +153,19 @@ impl MetricStage {
 
     /// Gives what is held for series and for sketches, with the function's tags on it: also of the 10 seconds that
     /// go on, as the next flush may be hours away.
-    pub(crate) fn take(
-        &mut self,
-        labels: &Labels,
-        of_series: bool,
-        of_sketches: bool,
-    ) -> (Vec<Series>, Vec<SketchSeries>) {
+    pub(crate) fn take(&mut self, labels: &Labels, wanted: &Wanted) -> (Vec<Series>, Vec<SketchSeries>) {
         let (mut series, mut sketches): (Vec<Series>, Vec<SketchSeries>) = (Vec::new(), Vec::new());
-        let is_wanted = |class: Class| if class == Class::Sketch { of_sketches } else { of_series };
-        let (taken, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.values).into_iter().partition(|((class, _), _)| is_wanted(*class));
+        let now = wanted.now.as_secs();
+        self.told.retain(|_, last| *last + u64::from(BUCKET_SECS) >= now);
+        let (mut taken, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        for ((class, mut context), value) in std::mem::take(&mut self.values) {
+            let goes = match class {
+                Class::Sketch => wanted.sketches,
+                Class::Gauge | Class::Set => wanted.series,
+                Class::Count => wanted.series && self.stamp(&mut context, wanted),
+            };
+            if goes { &mut taken } else { &mut kept }.insert((class, context), value);
+        }
         self.weight = kept.keys().map(|(_, context)| context.weight()).sum();
         self.values = kept;
         let mut last: Option<(Class, Text, Vec<Text>)> = None;
@@ -172,6 +190,24 @@ impl MetricStage {
             };
         }
         (series, sketches)
+    }
+
+    /// Gives a count the time that it is told with. Of two with the same time Datadog shows the last alone, so the second of
+    /// the same ten seconds has the next second. `false`: there is no time for it yet.
+    fn stamp(&mut self, context: &mut Context, wanted: &Wanted) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (&context.name, &context.tags).hash(&mut hasher);
+        let (id, now) = (hasher.finish(), wanted.now.as_secs());
+        let at = self.told.get(&id).map_or(context.bucket, |last| context.bucket.max(last + 1));
+        let [usual, end] = MAX_AHEAD_SECS;
+        if at > now.max(context.bucket) + if wanted.is_end { end } else { usual } {
+            return false;
+        }
+        if self.told.len() < MAX_CONTEXTS || self.told.contains_key(&id) {
+            self.told.insert(id, at);
+        }
+        context.bucket = at;
+        true
     }
 
     /// Values of distributions that are held.
@@ -199,4 +235,44 @@ fn with_labels(name: &str, mut tags: Vec<Text>, labels: &Labels) -> Vec<Text> {
 fn empty_series(name: Text, tags: Vec<Text>, kind: SeriesKind) -> Series {
     let interval_secs = (kind == SeriesKind::Count).then_some(BUCKET_SECS);
     Series { name, kind, tags, points: Vec::new(), interval_secs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told of a count that one is added to, by flushes at these seconds.
+    fn told(flushes: &[u64], is_end: bool) -> Vec<(u64, f64)> {
+        let (mut stage, mut drops) = (MetricStage::new(1 << 20, Text::default()), Drops::default());
+        let labels = Labels::new(&crate::Settings::default());
+        let mut told = Vec::new();
+        for at in flushes {
+            let now = UnixNanos::from_secs(*at);
+            let metric = Metric { kind: MetricKind::Count, ..Metric::distribution("orders", 1.0) };
+            stage.accept(now, metric, &mut drops);
+            let (series, _) = stage.take(&labels, &Wanted { now, series: true, sketches: true, is_end });
+            told.extend(series.iter().flat_map(|s| &s.points).map(|(at, value)| (at.as_secs(), *value)));
+        }
+        told
+    }
+
+    /// Of two counts with the same time Datadog shows the last alone.
+    #[test]
+    fn no_two_counts_have_the_same_time() {
+        assert_eq!(
+            told(&[1_000, 1_001, 1_001, 1_009], false),
+            [(1_000, 1.0), (1_001, 1.0), (1_002, 1.0), (1_003, 1.0)]
+        );
+        assert_eq!(told(&[1_009, 1_010, 1_030], false), [(1_000, 1.0), (1_010, 1.0), (1_030, 1.0)]);
+    }
+
+    #[test]
+    fn what_would_have_a_time_too_far_ahead_waits_for_the_next_flush() {
+        let flushes: Vec<u64> = std::iter::repeat_n(1_000, 70).chain([1_030]).collect();
+        let all = told(&flushes, false);
+        let times: BTreeSet<u64> = all.iter().map(|(at, _)| *at).collect();
+        assert_eq!((all.len(), times.len(), times.last()), (63, 63, Some(&1_062)));
+        assert_eq!(all.iter().map(|(_, value)| value).sum::<f64>(), 71.0);
+        assert_eq!(told(&flushes, true).len(), 71);
+    }
 }

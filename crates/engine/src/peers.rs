@@ -68,7 +68,7 @@ pub(crate) fn tags(span: &Span, span_kind: &str) -> Vec<Text> {
         _ => &[],
     };
     let tag = |key: &&str| {
-        let value = span.meta.get(*key).filter(|value| !value.is_empty())?;
+        let value = span.meta.get(key).filter(|value| !value.is_empty())?;
         Some(Text::from(format!("{key}:{}", without_addresses(value))))
     };
     keys.iter().filter_map(tag).collect()

@@ -15,7 +15,7 @@ use crate::invocation::Invocation;
 use crate::io::Settings;
 use crate::labels::Labels;
 use crate::log::LogStage;
-use crate::metric::MetricStage;
+use crate::metric::{MetricStage, Wanted};
 use crate::mode::Mode;
 use crate::overhead::Overhead;
 use crate::root;
@@ -216,7 +216,7 @@ impl Stages {
 
     /// Moves the metrics that the metric stage holds to their queues, as far as they may go, with statistics and
     /// what was dropped.
-    pub(crate) fn queue_metrics(&mut self, now: UnixNanos, series: bool, sketches: bool) {
+    pub(crate) fn queue_metrics(&mut self, wanted: &Wanted) {
         let (stats, left_out) = self.traces.take_stats();
         self.drops.add("stats", Reason::Contexts, left_out);
         if let Some(stats) = stats {
@@ -228,9 +228,9 @@ impl Stages {
             told.extend(cost);
         }
         for metric in told {
-            self.metrics.accept_own(now, metric, &mut self.drops);
+            self.metrics.accept_own(wanted.now, metric, &mut self.drops);
         }
-        let (series, sketches) = self.metrics.take(&self.labels, series, sketches);
+        let (series, sketches) = self.metrics.take(&self.labels, wanted);
         for one in series {
             self.batches.push_series(one, &mut self.drops);
         }

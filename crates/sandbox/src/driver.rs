@@ -424,6 +424,8 @@ impl Driver {
     fn record(&mut self, record: TelemetryRecord) {
         if matches!(record.record, Record::Start(_)) {
             self.plan_faults(record.time);
+            // Who is to be killed as it begins does not get the event: it might be faster than we are.
+            self.kill_due(record.time);
         }
         self.hub.push(record.time, &self.skew.record(record.clone()));
         self.log.record(&record);

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use mappings::{Happened, Mapping};
 use sandbox::{FunctionConfig, Lambda, LambdaConfig};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::sqs::queue;
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Driven {
     lambda: Arc<Lambda>,
     happened: Arc<Mutex<Vec<Happened>>>,
+    /// Changes with each of these, by when the function's answer is there.
+    changes: watch::Receiver<usize>,
     mapping: JoinHandle<()>,
 }
 
@@ -42,8 +45,13 @@ impl Driven {
         let mapping = Mapping::open(spec, &sdk_config()).await.unwrap();
         let happened: Arc<Mutex<Vec<Happened>>> = Arc::default();
         let (to, told) = (lambda.clone(), happened.clone());
-        let run = async move { match mapping.run(to, move |what| told.lock().unwrap().push(what)).await {} };
-        Self { lambda, happened, mapping: tokio::spawn(run) }
+        let (count, changes) = watch::channel(0);
+        let tell = move |what| {
+            told.lock().unwrap().push(what);
+            count.send_modify(|count| *count += 1);
+        };
+        let run = async move { match mapping.run(to, tell).await {} };
+        Self { lambda, happened, changes, mapping: tokio::spawn(run) }
     }
 
     /// The events that the function has answered.
@@ -67,7 +75,7 @@ impl Driven {
 
     /// The numbers of records, event by event, once there are enough events.
     async fn numbers(&self, enough: impl Fn(&[Vec<u64>]) -> bool) -> Vec<Vec<u64>> {
-        let mut changes = self.lambda.watch();
+        let mut changes = self.changes.clone();
         let numbers = || -> Vec<Vec<u64>> {
             self.said()
                 .iter()

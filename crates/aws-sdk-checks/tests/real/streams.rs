@@ -103,7 +103,12 @@ async fn streams_through_a_function() {
     let program = binaries().join("rust-sqs-producer").to_string_lossy().into_owned();
     let function = FunctionConfig::new("producer", [program]).env("QUEUE_URL", &url);
     let function = crate::chain::beside_the_extension(function.env("AWS_ENDPOINT_URL", endpoint()), &intake);
-    let lambda = Lambda::start(vec![function], LambdaConfig::default()).await.unwrap();
+    let lambda = Lambda::start(
+        vec![function],
+        LambdaConfig { region: "eu-west-1".to_owned(), ..LambdaConfig::default() },
+    )
+    .await
+    .unwrap();
     let mut before = Pathway::new(UnixNanos::from_secs(1_700_000_000));
     let sent = before.pass(&Node::new("before", None), Edge::produce("sqs", "orders"), 1, UnixNanos(1));
     let carrier = json!({"dd-pathway-ctx-base64": before.encode()}).to_string();

@@ -75,7 +75,7 @@ function drawBroken() {
   const badge = byId("broken");
   badge.hidden = !broken;
   const text = `⚠ ${count(broken, "violation")}`;
-  if (badge.textContent !== text) badge.textContent = text;
+  if (badge.textContent !== text) badge.replaceChildren(`⚠ ${number(broken)}`, h("span", null, broken === 1 ? " violation" : " violations"));
   badge.href = link({ view: "requests", rules: "yes" });
   badge.title = "Requests that Datadog would refuse, drop or change";
 }

@@ -216,6 +216,13 @@ fn what_is_not_as_datadog_wants_it_is_told() {
     page.picture("violations-dark");
     page.window(800, 900);
     page.picture("half-violations-dark");
+    // Narrow, the head is two lines all the same.
+    page.window(400, 800);
+    page.until("document.querySelector('#keys').getBoundingClientRect().bottom < document.querySelector('nav').getBoundingClientRect().top + 4");
+    page.until("document.querySelector('#keys').getBoundingClientRect().top < 20");
+    page.press("Escape");
+    page.picture("narrow-violations-dark");
+    page.window(800, 900);
     page.click("document.querySelector('.requests .find')");
     page.write("rule:span-name");
     page.until("document.querySelectorAll('.requests .row').length === 0");

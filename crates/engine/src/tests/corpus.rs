@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{log_rules, normalise, obfuscate, rules};
 
-const TARGETS: [(&str, fn(&[u8])); 2] = [("spans", checks::spans), ("rules", checks::rules)];
+type Check = fn(&[u8]);
+
+const TARGETS: [(&str, Check); 2] = [("spans", checks::spans), ("rules", checks::rules)];
 
 const SEEDS: [(&str, &[u8]); 7] = [
     (

@@ -166,7 +166,7 @@ fn without_telemetry_next_is_asked_all_the_same() {
          1710 send #1 traces until 6710
          span a/b aws.lambda orders resource=orders 700+200 [_top_level=1 cold_start=false request_id=r2]
          1710 send #2 series until 6710
-         Count a 0 1 []",
+         Count a 1000 1 []",
     );
 }
 

@@ -172,3 +172,30 @@ fn an_error_that_only_a_library_tells_hides_no_other() {
          enhanced.shutdowns 0 1 []",
     );
 }
+
+/// It is of the invocation that no runtime has taken, not of one that failed by itself.
+#[test]
+fn a_failed_initialisation_is_told_once() {
+    check_with(
+        quiet(),
+        "5 answer-seen error=import
+         10 start r1
+         11 event-seen r1 trace=a parent=b priority=1
+         20 report r1 error duration=9
+         30 start r2
+         31 report r2 error duration=1
+         40 start r3
+         41 report r3 error duration=1
+         500 shutdown spindown",
+        "0 next
+         500 send #0 traces until 2400
+         span 6553f100000000006acf79acbf1bec06/726d106d2a3d69a1 aws.lambda orders resource=orders 30+1 ERROR [_dd.p.tid=6553f10000000000 _top_level=1 error.message=import error.msg=import error.type=Error request_id=r2]
+         span a/1d7f366c0e410d02<b aws.lambda orders resource=orders 10+9 ERROR p1 [_sampling_priority_v1=1 _top_level=1 request_id=r1]
+         500 send #1 sketches until 2400
+         enhanced.duration 0 3 values, sum 0.011 []
+         enhanced.errors 0 3 values, sum 3 []
+         enhanced.invocations 0 3 values, sum 3 []
+         enhanced.runtime_duration 0 3 values, sum 11 []
+         enhanced.shutdowns 0 1 []",
+    );
+}

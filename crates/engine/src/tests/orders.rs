@@ -4,7 +4,7 @@
 //! so: an invocation begins after `Next` was asked for it. All orders are walked breadth first; engines that
 //! cannot be told apart are walked on as one, which is why billions of orders take seconds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -119,10 +119,12 @@ fn hash(value: &str) -> u64 {
     hasher.finish()
 }
 
-/// What was delivered, whatever the batches: points of one time are put together.
+/// What was delivered, whatever the batches: values of the same ten seconds are put together. No two counts have the same
+/// time.
 fn canonical(batches: &[Batch]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut counts: BTreeMap<String, f64> = BTreeMap::new();
+    let mut times = BTreeSet::new();
     let mut sketches: BTreeMap<String, SketchSeries> = BTreeMap::new();
     for batch in batches {
         match batch {
@@ -132,8 +134,10 @@ fn canonical(batches: &[Batch]) -> Vec<String> {
             Batch::Series(all) => {
                 for series in all {
                     for (time, value) in &series.points {
-                        *counts.entry(format!("{} {:?} {time:?}", series.name, series.tags)).or_default() +=
-                            value;
+                        let of = format!("{} {:?}", series.name, series.tags);
+                        assert!(times.insert((of.clone(), *time)), "{of} twice at {time:?}");
+                        let ten = UnixNanos::from_secs(time.as_secs() / 10 * 10);
+                        *counts.entry(format!("{of} {ten:?}")).or_default() += value;
                     }
                 }
             }

@@ -263,9 +263,9 @@ fn next_is_asked_when_an_invocation_begins_and_data_leaves_while_it_runs() {
          Count a 0 2 []
          101 next
          130 send #1 series until 5130
-         Count a 0 1 []
+         Count a 1000 1 []
          150 send #2 series until 2050
-         Count a 0 5 []
+         Count a 2000 5 []
          250 exit",
     );
 }
@@ -285,7 +285,7 @@ fn end_with_a_period_also_sends_while_an_invocation_runs() {
          70 send #0 series until 5070
          Count a 0 1 []
          100 send #1 series until 2910
-         Count a 0 2 []
+         Count a 1000 2 []
          101 next",
     );
 }
@@ -382,7 +382,7 @@ fn much_data_does_not_wait_for_the_end() {
         let mut chunk = model::Chunk { spans: Vec::new() };
         let ids = (model::TraceId::new(0, 1).unwrap(), model::SpanId::new(n as u64).unwrap());
         let mut span = model::Span::new("big", ids.0, ids.1, None);
-        span.meta.insert("filler", "x".repeat(600_000));
+        span.meta.insert("filler", "x".repeat(300_000));
         chunk.spans.push(span);
         Input::Traces { tracer: model::TracerInfo::default(), chunks: vec![chunk] }
     };
@@ -415,7 +415,7 @@ fn a_library_can_ask_for_a_flush() {
          Count a 0 1 []
          30 next
          32 send #1 series until 5032
-         Count a 0 2 []",
+         Count a 1000 2 []",
     );
 }
 

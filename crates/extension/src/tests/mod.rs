@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::sources::runtime_proxy::mend;
 use crate::yaml;
 
-const TARGETS: [(&str, fn(&[u8])); 2] = [("yaml", checks::yaml), ("mend", checks::mended)];
+type Check = fn(&[u8]);
+
+const TARGETS: [(&str, Check); 2] = [("yaml", checks::yaml), ("mend", checks::mended)];
 
 const SEEDS: [(&str, &[u8]); 4] = [
     ("yaml/seed", b"# x\n---\nsite: datadoghq.eu\ntags: [\"a:b\", 'c''d', e]\napm_config:\n  replace_tags:\n    - name: \"*\"\n      pattern: 'x\\d'\n    -   a: 1\n"),

@@ -72,7 +72,7 @@ async fn is_taken(path: &str, headers: &[(&str, &str)], mut body: Vec<u8>, too_s
     lambda.asked(2).await;
     // The end of an invocation waits only so long for what is there: the next ones take the rest with them.
     for n in 2..30 {
-        if intake.store().snapshot().counts.spans as u64 >= SPANS + 20 {
+        if intake.store().read(|s| s.counts().spans >= SPANS + 20) {
             break;
         }
         let id = format!("r-{n}");
@@ -80,7 +80,7 @@ async fn is_taken(path: &str, headers: &[(&str, &str)], mut body: Vec<u8>, too_s
         agent.telemetry(&delivery(&[start(&id), runtime_done(&id)])).await;
         lambda.asked(n + 1).await;
     }
-    arrives(&intake, "all of it", |s| s.counts().spans as u64 >= SPANS + 20).await;
+    arrives(&intake, "all of it", |s| s.counts().spans >= SPANS + 20).await;
     assert!(agent.peak() < MEMORY, "{} bytes", agent.peak());
     lambda.shutdown(Duration::from_secs(2));
     assert!(agent.ended().await.success());

@@ -291,28 +291,3 @@ async fn logs_go_to_a_worker_of_observability_pipelines() {
     assert!(!requests.is_empty());
     assert!(intake.store().read(|s| s.logs(&LogFilter::default()).is_empty()));
 }
-
-/// The same lines, at two levels: what leaves is smaller.
-#[tokio::test]
-async fn data_is_compressed_as_hard_as_is_set() {
-    let mut sizes = Vec::new();
-    for level in [("DD_COMPRESSION_LEVEL", "1"), ("DD_LOGS_CONFIG_COMPRESSION_LEVEL", "19")] {
-        let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
-        let url = intake.url();
-        let mut variables = to(&url).to_vec();
-        variables.push(level);
-        let mut agent = Agent::start(&lambda, &variables);
-        lambda.asked(1).await;
-        let words = ["order", "customer", "basket", "price", "warehouse", "delivery", "refund"];
-        let line = |n: usize| format!("{} {} of {}", words[n * n % 7], n * 7919 % 1013, words[n * 3 % 7]);
-        let lines: Vec<_> = (0..2000).map(|n| log(&line(n))).collect();
-        agent.telemetry(&delivery(&lines)).await;
-        lambda.shutdown(Duration::from_secs(2));
-        assert!(agent.ended().await.success());
-        let requests = intake.store().snapshot().requests;
-        let logs = requests.iter().filter(|request| request.path == "/api/v2/logs");
-        sizes.push(logs.map(|request| request.encoded_bytes).sum::<usize>());
-        assert_eq!(agent.printed(), "");
-    }
-    assert!(sizes[1] > 0 && sizes[1] < sizes[0], "{sizes:?}");
-}

@@ -96,9 +96,7 @@ async fn the_kernels_figures_are_of_the_sandbox() {
         s.metrics(&name).iter().filter(|m| m.name == name).map(|m| m.total.count()).sum::<u64>()
     };
     intake.store().read(|s| {
-        for name in
-            ["fd_use", "fd_max", "threads_use", "threads_max", "cpu_total_time", "num_cores"]
-        {
+        for name in ["fd_use", "fd_max", "threads_use", "threads_max", "cpu_total_time", "num_cores"] {
             assert_eq!(count(s, name), 1, "{name}");
         }
         assert_eq!(count(s, "invocations"), 2);

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::agent::{Agent, http};
 use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::ports::Ports;
-use crate::records::{TRACE, delivery, report, runtime_done, start, traces};
+use crate::records::{TRACE, delivery, managed_report, report, runtime_done, start, traces};
 use crate::runtime_api::{ACCEPTED, RuntimeApi, Side, event, most_memory};
 use crate::{arrives, to};
 
@@ -656,4 +656,88 @@ async fn it_is_off_unless_it_is_wanted() {
     let agent = Agent::start(&lambda, &[("AWS_LAMBDA_EXEC_WRAPPER", "/opt/datadog_wrapper")]);
     lambda.asked(1).await;
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", agent.ports.runtime)).await.is_ok());
+}
+
+/// The runtime gives up before it has asked for an event: the invocation that fails for it says why.
+#[tokio::test]
+async fn an_initialisation_that_failed_is_told_with_its_invocation() {
+    let mut world = World::start(&[]).await;
+    let mut runtime = world.runtime().await;
+    let body = r#"{"errorMessage":"no module named app","errorType":"Runtime.ImportModuleError","stackTrace":["a","b"]}"#;
+    let call = format!(
+        "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    runtime.send(call.as_bytes()).await;
+    let mut api = world.api.called().await;
+    assert!(api.head().await.starts_with("POST /2018-06-01/runtime/init/error "));
+    assert_eq!(api.bytes(body.len()).await, body.as_bytes());
+    api.send(ACCEPTED).await;
+    assert_eq!(runtime.bytes(ACCEPTED.len()).await, ACCEPTED);
+    drop(runtime);
+    world.lambda.invoke("r-1", MINUTE);
+    let done = runtime_done("r-1").replace(r#""status":"success""#, r#""status":"error""#);
+    world.agent.telemetry(&delivery(&[start("r-1"), done])).await;
+    arrives(&world.intake, "the span", |s| s.counts().spans >= 1).await;
+    let state = world.intake.store().snapshot();
+    let [root] = roots(&state)[..] else { panic!("{:#?}", state.traces) };
+    assert_eq!((root.error, root.tag("request_id")), (true, Some("r-1")));
+    for (key, value) in [
+        ("error.message", "no module named app"),
+        ("error.type", "Runtime.ImportModuleError"),
+        ("error.stack", "a\nb"),
+    ] {
+        assert_eq!(root.tag(key), Some(value), "{key}");
+    }
+    arrives(&world.intake, "the error", |s| {
+        let name = "aws.lambda.enhanced.errors";
+        s.metrics(name).iter().filter(|m| m.name == name).map(|m| m.total.count()).sum::<u64>() == 1
+    })
+    .await;
+}
+
+/// Two invocations at once, on managed instances: each is in its own caller's trace, whichever ends first.
+#[tokio::test]
+async fn invocations_at_once_are_kept_apart() {
+    let mut world = World::start(&[
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances"),
+        ("DD_SERVERLESS_FLUSH_STRATEGY", "continuously,20"),
+    ])
+    .await;
+    let mut open = Vec::new();
+    for (id, trace) in [("r-1", "101"), ("r-2", "102")] {
+        let mut runtime = world.runtime().await;
+        runtime.send(NEXT.as_bytes()).await;
+        let mut api = world.api.called().await;
+        api.head().await;
+        let caller = format!(r#"{{"headers":{{"x-datadog-trace-id":"{trace}","x-datadog-parent-id":"7"}}}}"#);
+        let event = event(id, caller.as_bytes());
+        api.send(&event).await;
+        assert!(runtime.bytes(event.len()).await == event);
+        world.agent.telemetry(&delivery(&[start(id)])).await;
+        open.push((id, trace, runtime, api));
+    }
+    for (id, _, runtime, api) in open.iter_mut().rev() {
+        let answer = if *id == "r-1" {
+            post(id, "error", "", r#"{"errorMessage":"only the first","errorType":"E"}"#)
+        } else {
+            post(id, "response", "", r#"{"statusCode":201}"#)
+        };
+        runtime.send(answer.as_bytes()).await;
+        api.head().await;
+        api.send(ACCEPTED).await;
+        assert_eq!(runtime.bytes(ACCEPTED.len()).await, ACCEPTED);
+    }
+    world.agent.telemetry(&delivery(&[managed_report("r-2"), managed_report("r-1")])).await;
+    arrives(&world.intake, "two spans", |s| s.counts().spans >= 2).await;
+    let state = world.intake.store().snapshot();
+    assert_eq!(roots(&state).len(), 2);
+    for (id, trace, ..) in open {
+        let of_trace = |t: &&intake::TraceView| t.trace_id.low().to_string() == trace;
+        let trace = state.traces.iter().find(of_trace).unwrap_or_else(|| panic!("{id}: {:#?}", state.traces));
+        let [root] = &trace.spans[..] else { panic!("{:#?}", trace.spans) };
+        assert_eq!((root.tag("request_id"), root.parent_id.map(SpanId::get)), (Some(id), Some(7)));
+        let told = (root.error, root.tag("error.message"));
+        assert_eq!(told, if id == "r-1" { (true, Some("only the first")) } else { (false, None) });
+    }
 }

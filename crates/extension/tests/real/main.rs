@@ -1,5 +1,6 @@
-//! The real process beside real parts: the key in all the places that it may be in, of an AWS that checks
-//! signatures and permissions; a function of AWS's own runtime.
+//! The real process beside real parts: the key in all the places that it may be in, of an AWS that checks signatures and
+//! permissions; functions of AWS's own runtimes, with Datadog's libraries and without; OpenTelemetry's exporters and
+//! DogStatsD clients; Datadog's own trace agent. What of it stands for what is in `docs/compatibility-tracers.md`.
 
 #![allow(
     clippy::unwrap_used,

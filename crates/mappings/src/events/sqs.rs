@@ -76,7 +76,7 @@ mod tests {
             },
             "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:1:q", "awsRegion": "eu-west-1",
         }]});
-        assert_eq!(event(&[message.clone()], "arn:aws:sqs:eu-west-1:1:q"), expect);
+        assert_eq!(event(std::slice::from_ref(&message), "arn:aws:sqs:eu-west-1:1:q"), expect);
         assert_eq!(body(&message), Some(json!({})));
         assert_eq!(body(&Message::builder().body("x").build()), None);
     }

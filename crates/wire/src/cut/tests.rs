@@ -2,7 +2,7 @@
 
 use model::{SpanId, Tags, TraceId};
 use proptest::collection::vec;
-use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use rmpv::Value as Any;
 
 use super::*;
@@ -214,9 +214,9 @@ fn a_small_body_does_not_become_a_large_one() {
     let body = bytes(&Any::Array(vec![Any::Array(table), Any::Array(vec![Any::Array(spans.collect())])]));
     let (_, cut, _) = cut(Version::V05, &body, 10_000).unwrap();
     let kept: usize = cut.chunks.iter().map(|chunk| chunk.spans.len()).sum();
-    // 512 MiB at two long texts a span, and three.
+    // Two long texts a span.
     assert_eq!(kept as u64 + cut.dropped_spans, 701);
-    assert!((200..260).contains(&kept), "{kept}");
+    assert_eq!(kept, 15);
 }
 
 #[test]
@@ -253,6 +253,8 @@ fn what_is_no_body_is_told() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn pieces_hold_what_the_body_holds(chunks in chunks(), part in 1..3000usize, end in any::<Option<proptest::sample::Index>>()) {
         for version in VERSIONS {

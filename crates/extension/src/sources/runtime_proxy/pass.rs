@@ -80,7 +80,9 @@ impl Call {
         let (what, more) = (parts.clone().next(), parts.clone().nth(1));
         match (runtime, invocation) {
             (Some("runtime"), Some("invocation")) => {}
-            (Some("runtime"), Some("init")) if (method, what, more) == (&Method::POST, Some("error"), None) => {
+            (Some("runtime"), Some("init"))
+                if (method, what, more) == (&Method::POST, Some("error"), None) =>
+            {
                 return Self::InitError;
             }
             _ => return Self::Other,
@@ -168,7 +170,7 @@ impl Proxy {
             None => Passing::unseen(body),
         };
         strip(&mut head.headers);
-        Ok(Response::from_parts(head, Outgoing::Passing(body.primed().await)))
+        Ok(Response::from_parts(head, Outgoing::Passing(Box::new(body.primed().await))))
     }
 
     /// What a request tells of the end of an invocation, and where its body will be kept.
@@ -292,7 +294,7 @@ fn unreachable(lambda: &Address, error: &std::io::Error) -> Response<Outgoing> {
 
 /// The body of an answer to the runtime.
 enum Outgoing {
-    Passing(Passing),
+    Passing(Box<Passing>),
     Own(Full<Bytes>),
 }
 
@@ -305,7 +307,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Self::Passing(body) => Pin::new(body).poll_frame(cx),
+            Self::Passing(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }

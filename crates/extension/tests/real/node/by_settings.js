@@ -1,10 +1,12 @@
-// Loaded first where the function cannot have a network and files of its own: Datadog's library is told that there is an
-// extension, and on which port it takes metrics. All else can be set by variables.
+// Loaded first where the function cannot have a network and files of its own: Datadog's library and tracer are told that
+// there is an extension, and on which port it takes metrics. All else can be set by variables.
 
 const fs = require("fs");
 
 const EXTENSION = "/opt/extensions/datadog-agent";
 
+const existsSync = fs.existsSync;
+fs.existsSync = (path) => path === EXTENSION || existsSync(path);
 const access = fs.promises.access;
 fs.promises.access = async (path, mode) => path === EXTENSION || access(path, mode);
 

@@ -54,61 +54,69 @@ fn long(what: &str, times: usize) -> Value {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |name, traces| Case { name, traces };
-    let mut all = vec![
-        case("a whole trace", vec![whole()]),
-        case("names", vec![names()]),
-        case("services", vec![services()]),
-        case("resources", vec![each("resource", &[json!("GET /"), json!(""), long("r", 6000)])]),
-        case("types", vec![each("type", &[json!("web"), json!(""), long("t", 150)])]),
+    let all = [fields(), values(), shapes(), priorities(), obfuscated()];
+    all.into_iter().flatten().collect()
+}
+
+/// A request of one trace.
+fn case(name: &'static str, spans: Value) -> Case {
+    Case { name, traces: vec![spans] }
+}
+
+fn fields() -> Vec<Case> {
+    vec![
+        case("a whole trace", whole()),
+        case("names", names()),
+        case("services", services()),
+        case("resources", each("resource", &[json!("GET /"), json!(""), long("r", 6000)])),
+        case("types", each("type", &[json!("web"), json!(""), long("t", 150)])),
         case(
             "durations",
-            vec![each("duration", &[json!(5), json!(-5), json!(0), json!(i64::MAX), json!(u64::MAX)])],
+            each("duration", &[json!(5), json!(-5), json!(0), json!(i64::MAX), json!(u64::MAX)]),
         ),
-        case("durations as fractions", vec![each("duration", &[json!(5.0), json!(12.7)])]),
-        case(
-            "other numbers as fractions",
-            vec![json!([span(1, 0, json!({ "parent_id": 0.0, "start": 1.8e18 }))])],
-        ),
+        case("durations as fractions", each("duration", &[json!(5.0), json!(12.7)])),
+        case("other numbers as fractions", json!([span(1, 0, json!({ "parent_id": 0.0, "start": 1.8e18 }))])),
         case(
             "starts",
-            vec![each(
+            each(
                 "start",
                 &[json!("now"), json!(0), json!(-1), json!(1_000_000), json!(946_684_800_000_000_000_u64)],
-            )],
+            ),
         ),
-        case("errors", vec![errors()]),
-        case("an error below zero", vec![each("error", &[json!(-1)])]),
-        case("an error as a fraction", vec![each("error", &[json!(1.0)])]),
+        case("errors", errors()),
+        case("an error below zero", each("error", &[json!(-1)])),
+        case("an error as a fraction", each("error", &[json!(1.0)])),
+    ]
+}
+
+fn values() -> Vec<Case> {
+    vec![
         case(
             "status codes",
-            vec![each(
-                "meta",
-                &["200", "404", "abc", "700", ""].map(|code| json!({ "http.status_code": code })),
-            )],
+            each("meta", &["200", "404", "abc", "700", ""].map(|code| json!({ "http.status_code": code }))),
         ),
-        case("tags", vec![tags()]),
+        case("tags", tags()),
         case(
             "text that is not UTF-8",
-            vec![each("meta", &[json!({ "cut": { "$": "text", "of": [0x61, 0xff, 0x62] } })])],
+            each("meta", &[json!({ "cut": { "$": "text", "of": [0x61, 0xff, 0x62] } })]),
         ),
         case(
             "names of the function's tags",
-            vec![each("meta", &[json!({ "region": "mars", "functionname": "own" })])],
+            each("meta", &[json!({ "region": "mars", "functionname": "own" })]),
         ),
         case(
             "numbers",
-            vec![each(
+            each(
                 "metrics",
                 &[
                     json!({ "whole": 1, "negative": -2, "fraction": 1.5, "large": u64::MAX, "small": i64::MIN }),
                     json!({ "_dd.measured": 1, "_dd.agent_psr": 0.5, "_dd.rule_psr": 1 }),
                 ],
-            )],
+            ),
         ),
         case(
             "nothing for a value",
-            vec![json!([
+            json!([
                 span(
                     1,
                     0,
@@ -121,46 +129,45 @@ pub(crate) fn cases() -> Vec<Case> {
                 ),
                 span(3, 1, json!({ "name": null })),
                 span(4, 1, json!({ "meta": { "a": { "$": "nil" } }, "parent_id": { "$": "nil" } })),
-            ])],
+            ]),
         ),
-        case("links and events", vec![links_and_events()]),
+    ]
+}
+
+fn shapes() -> Vec<Case> {
+    vec![
+        case("links and events", links_and_events()),
         case(
             "structures",
-            vec![each(
+            each(
                 "meta_struct",
                 &[
                     json!({ "appsec": { "$": "bin", "of": [0x81, 0xa1, 0x61, 0x01] }, "empty": { "$": "bin", "of": [] } }),
                 ],
-            )],
+            ),
         ),
-        case("unknown fields", vec![each("later", &[json!({ "deep": [1, { "a": null }] })])]),
+        case("unknown fields", each("later", &[json!({ "deep": [1, { "a": null }] })])),
         case(
             "parents",
-            vec![json!([
+            json!([
                 span(1, 4242, json!({})),
                 span(2, 1, json!({ "service": "database" })),
                 span(3, 2, json!({ "service": "database" })),
                 span(4, 3, json!({})),
                 span(5, 5, json!({})),
-            ])],
+            ]),
         ),
-        case(
-            "a span twice",
-            vec![json!([span(1, 0, json!({})), span(2, 1, json!({})), span(2, 1, json!({}))])],
-        ),
+        case("a span twice", json!([span(1, 0, json!({})), span(2, 1, json!({})), span(2, 1, json!({}))])),
         case(
             "places of versions",
-            vec![each(
+            each(
                 "meta",
                 &[
                     json!({ "env": "Staging Env!", "version": "1.2", "_dd.origin": "synthetics", "_dd.hostname": "h", "runtime-id": "r", "_dd.p.dm": "-4", "_dd.p.tid": "66a1b2c300000000" }),
                 ],
-            )],
+            ),
         ),
-    ];
-    all.extend(priorities());
-    all.extend(obfuscated());
-    all
+    ]
 }
 
 fn whole() -> Value {

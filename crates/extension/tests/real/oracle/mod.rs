@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use intake::Intake;
-use model::{Attribute, Span, TraceChunk, TracerPayload};
+use model::{Attribute, SamplingPriority, Span, TraceChunk, TracerPayload};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -204,7 +204,7 @@ fn flatten(payload: &TracerPayload, chunk: &TraceChunk, now: u64, to: &mut Field
         put("payload.runtime_id", payload.runtime_id.to_string());
         put("payload.tracer", format!("{:?}", payload.tracer));
         put("payload.tags", keys(payload.tags.iter().map(|(key, _)| key.to_string())));
-        put("chunk.priority", format!("{:?}", chunk.priority.map(|priority| priority.as_i8())));
+        put("chunk.priority", format!("{:?}", chunk.priority.map(SamplingPriority::as_i8)));
         put("chunk.origin", chunk.origin.to_string());
         put("chunk.tags", keys(chunk.tags.iter().map(|(key, _)| key.to_string())));
         span_fields(span, now, &mut put);
