@@ -118,7 +118,7 @@ const OF_THE_KEY: &[&str] = &[
 const LEVELS: &str = "RUST_LOG";
 
 /// Any text will do for these.
-const ANY_TEXT: &[&str] = &["DD_ENV", "DD_SERVICE", "DD_TLS_CERT_FILE", "DD_VERSION"];
+const ANY_TEXT: &[&str] = &["DD_DSM_EXCHANGE_NAME", "DD_ENV", "DD_SERVICE", "DD_TLS_CERT_FILE", "DD_VERSION"];
 
 #[tokio::test]
 async fn what_is_set_wrongly_is_told_once_and_stops_nothing() {
