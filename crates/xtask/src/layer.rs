@@ -40,10 +40,7 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
     let path = folder.join(format!("datadog-extension-{architecture}.zip"));
     let wrapper = fs::read(root.join(WRAPPER)).context(WRAPPER)?;
     let zip = packed(&bytes, &wrapper)?;
-    // Whoever reads it meanwhile gets the old one or the new one, and no part.
-    let beside = path.with_extension(format!("zip.{}", std::process::id()));
-    fs::write(&beside, &zip).with_context(|| beside.display().to_string())?;
-    fs::rename(&beside, &path).with_context(|| path.display().to_string())?;
+    link::replace(&path, &zip)?;
     eprintln!("{} ({} kB; the binary {} kB, static)", path.display(), zip.len() / 1024, bytes.len() / 1024);
     eprintln!("  aws lambda publish-layer-version --layer-name datadog-extension \\");
     eprintln!("    --compatible-architectures {architecture} --zip-file fileb://{}", path.display());
@@ -52,6 +49,9 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
 
 /// The binary of the layer for this machine, for the tests that keep its budget.
 pub(crate) fn for_tests(root: &Path) -> Result<Result<Found, Missing>> {
+    if let Err(missing) = link::lld() {
+        return Ok(Err(missing.to_string()));
+    }
     Ok(Ok(("READY_BINARY", laid_out_here(root)?)))
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,10 +44,10 @@ pub(crate) fn environment(root: &Path, target: &str, order: bool) -> Result<Vec<
     // Named by what is in it, so that cargo links again when that changes.
     let folder = root.join("target/layer");
     fs::create_dir_all(&folder)?;
-    let script_file = folder.join(format!("link-{:016x}.ld", hash(script.as_bytes())));
-    if !script_file.exists() {
-        fs::write(&script_file, script).with_context(|| script_file.display().to_string())?;
-    }
+    let mut hasher = DefaultHasher::new();
+    script.hash(&mut hasher);
+    let script_file = folder.join(format!("link-{:016x}.ld", hasher.finish()));
+    replace(&script_file, script.as_bytes())?;
     let mut flags = vec!["-C target-feature=+crt-static".to_owned()];
     let arguments = [
         format!("-B{}", lld()?.display()),
@@ -65,7 +66,7 @@ pub(crate) fn environment(root: &Path, target: &str, order: bool) -> Result<Vec<
 }
 
 /// The linker that comes with Rust, under the name by which a C compiler looks for it.
-fn lld() -> Result<PathBuf> {
+pub(crate) fn lld() -> Result<PathBuf> {
     let output = Command::new("rustc").args(["--print", "target-libdir"]).output()?;
     let libraries = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     let folder = libraries.parent().context("rustc has no folder of libraries")?.join("bin/gcc-ld");
@@ -73,6 +74,13 @@ fn lld() -> Result<PathBuf> {
         bail!("{} has no ld.lld: this Rust comes without its linker", folder.display());
     }
     Ok(folder)
+}
+
+/// Writes a file. Whoever reads it meanwhile gets the old one or the new one, and no part.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_added_extension(std::process::id().to_string());
+    fs::write(&beside, bytes).with_context(|| beside.display().to_string())?;
+    fs::rename(&beside, path).with_context(|| path.display().to_string())
 }
 
 /// A section for each group, before all other code. What is in none of them is as it would be.
@@ -100,13 +108,6 @@ fn layout(patterns: &str) -> Result<String> {
         );
     }
     Ok(script)
-}
-
-/// FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
