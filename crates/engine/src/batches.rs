@@ -64,6 +64,8 @@ pub(crate) struct Batches {
     forwards: Queue<Forward>,
     flights: BTreeMap<SendId, Flight>,
     next_id: u64,
+    /// What the main intake has taken since the start.
+    delivered: BTreeMap<Signal, u64>,
 }
 
 /// Does the same with the queue of a signal, whatever that holds.
@@ -112,6 +114,7 @@ impl Batches {
             forwards: Queue::new(is_copied(Signal::Forwards)),
             flights: BTreeMap::new(),
             next_id: 0,
+            delivered: BTreeMap::new(),
         }
     }
 
@@ -140,12 +143,24 @@ impl Batches {
         drops.add(Signal::Logs.as_str(), Reason::Overflow, self.logs.push(log, self.bound));
     }
 
+    /// Those that were made here come at once, like traces, and as many as they are.
     pub(crate) fn push_stats(&mut self, stats: ClientStats, drops: &mut Drops) {
-        drops.add(Signal::Stats.as_str(), Reason::Overflow, self.stats.push(stats, self.bound));
+        let parts: Vec<ClientStats> = match stats {
+            ClientStats::Made(stats) => {
+                stats.parts(MAX_OTHER / 2).into_iter().map(|part| ClientStats::Made(Box::new(part))).collect()
+            }
+            ClientStats::Sent(_) => vec![stats],
+        };
+        let bound = self.bound.max(parts.iter().map(ClientStats::weight).sum());
+        for part in parts {
+            drops.add(Signal::Stats.as_str(), Reason::Overflow, self.stats.push(part, bound));
+        }
     }
 
+    /// What was taken alone is not dropped for being large.
     pub(crate) fn push_forward(&mut self, forward: Forward, drops: &mut Drops) {
-        drops.add(Signal::Forwards.as_str(), Reason::Overflow, self.forwards.push(forward, self.bound));
+        let bound = self.bound.max(forward.weight());
+        drops.add(Signal::Forwards.as_str(), Reason::Overflow, self.forwards.push(forward, bound));
     }
 
     pub(crate) fn has(&mut self, signal: Signal) -> bool {
@@ -219,9 +234,13 @@ impl Batches {
         self.flights.is_empty()
     }
 
-    /// Lets the rest of what [`Batches::begin`] let go follow the one batch that was allowed.
-    pub(crate) fn widen(&mut self, signal: Signal) {
-        on_queue!(self, signal, queue => queue.going.batches = usize::MAX);
+    /// Lets the rest of what [`Batches::begin`] let go follow the one batch that was allowed, with the time that it
+    /// would have had.
+    pub(crate) fn widen(&mut self, signal: Signal, deadline: UnixNanos) {
+        on_queue!(self, signal, queue => {
+            queue.going.batches = usize::MAX;
+            queue.going.deadline = queue.going.deadline.max(deadline);
+        });
     }
 
     /// The next batch to send, while there may be more on its way.
@@ -309,6 +328,8 @@ impl Batches {
             drops.add(name, Reason::Attempts, given_up);
         }
         let accepted = flight.count - back - refused - too_large;
+        let delivered = self.delivered.entry(signal).or_default();
+        *delivered = delivered.saturating_add(accepted);
         // An intake that refuses all is not worth waiting for either: the key is wrong.
         let is_well = is_well && (accepted > 0 || refused == 0);
         Some(Landing { signal, is_well, is_told: flight.late && !is_well })
@@ -344,6 +365,11 @@ impl Batches {
     pub(crate) fn held(&mut self, signal: Signal) -> u64 {
         let flying: u64 = self.flights.values().filter(|f| f.signal == signal).map(|f| f.count).sum();
         flying + on_queue!(self, signal, queue => queue.count())
+    }
+
+    /// Spans, log entries, points or values of a signal that the main intake has taken.
+    pub(crate) fn delivered(&self, signal: Signal) -> u64 {
+        self.delivered.get(&signal).copied().unwrap_or_default()
     }
 
     /// What waits, item by item, in any order.

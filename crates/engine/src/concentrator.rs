@@ -21,9 +21,14 @@ const MAX_GROUPS: usize = 2000;
 /// The environment where none is set, as in the agent.
 const UNKNOWN_ENV: &str = "unknown-env";
 
+/// Kinds of spans that stand at the border of a service.
+pub const COUNTED_KINDS: [&str; 4] = ["client", "server", "producer", "consumer"];
 /// Tags in which gRPC's status is, as in the agent.
 const GRPC_CODES: [&str; 4] =
     ["rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code", "grpc.status.code"];
+/// Tags in which HTTP's method and status are: Datadog's, and OpenTelemetry's of a tracer that was told to use them.
+const HTTP_METHODS: [&str; 2] = [keys::trace::HTTP_METHOD, "http.request.method"];
+const HTTP_STATUSES: [&str; 2] = [keys::trace::HTTP_STATUS_CODE, "http.response.status_code"];
 /// What gRPC's statuses are called, by their numbers.
 /// <https://grpc.io/docs/guides/status-codes/>
 const GRPC_NAMES: [&str; 17] = [
@@ -133,9 +138,12 @@ impl Concentrator {
                 None => buckets.push(StatsBucket { start, duration: BUCKET, groups: vec![group] }),
             }
         }
+        // What is not configured the tracer may know: its spans say so, too.
+        let known = |configured: &Option<Text>, told: Text| configured.clone().unwrap_or(told);
+        let env = known(&labels.env, of.env);
         let stats = SpanStats {
-            env: labels.env.clone().unwrap_or(Text::Borrowed(UNKNOWN_ENV)),
-            version: labels.version.clone().unwrap_or_default(),
+            env: if env.is_empty() { Text::Borrowed(UNKNOWN_ENV) } else { env },
+            version: known(&labels.version, of.app_version),
             service: labels.service.clone(),
             language: of.tracer.language,
             tracer_version: of.tracer.tracer_version,
@@ -153,17 +161,20 @@ fn is_marked(span: &Span, key: &str) -> bool {
 
 /// Top-level, measured, or at the border of a service; not the part of a span that is still open.
 fn is_counted(span: &Span) -> bool {
-    let at_border = || ["client", "server", "producer", "consumer"].contains(&kind_of(span).as_str());
+    let at_border = || COUNTED_KINDS.contains(&kind_of(span).as_str());
     !span.metrics.contains("_dd.partial_version")
         && (is_marked(span, keys::trace::TOP_LEVEL) || is_marked(span, keys::trace::MEASURED) || at_border())
 }
 
+/// In lower case, whatever case it is told in.
 fn kind_of(span: &Span) -> String {
     tag(span, &[keys::trace::SPAN_KIND]).to_lowercase()
 }
 
+/// The first that says something.
 fn tag(span: &Span, keys: &[&str]) -> Text {
-    keys.iter().find_map(|key| span.meta.get(key)).cloned().unwrap_or_default()
+    let values = keys.iter().filter_map(|key| span.meta.get(key));
+    values.into_iter().find(|value| !value.is_empty()).cloned().unwrap_or_default()
 }
 
 /// How many traces a trace stands for.
@@ -186,25 +197,28 @@ fn grpc_status(span: &Span) -> Text {
         let at = GRPC_NAMES.iter().position(|known| plain(known) == plain(name))?;
         u64::try_from(at).ok()
     };
-    let found = GRPC_CODES.iter().find_map(|key| {
-        let text = span.meta.get(key).and_then(|text| named(text));
-        text.or_else(|| span.metrics.get(key).map(|number| *number as u64))
-    });
+    let texts = GRPC_CODES.iter().find_map(|key| named(span.meta.get(key)?));
+    let found = texts.or_else(|| GRPC_CODES.iter().find_map(|key| Some(*span.metrics.get(key)? as u64)));
     found.map_or_else(Text::default, |number| number.to_string().into())
+}
+
+/// HTTP's status: a number where there is one, else what a text says.
+fn http_status(span: &Span) -> Option<u16> {
+    HTTP_STATUSES.iter().find_map(|key| {
+        let number = span.metrics.get(key).map(|number| *number as u16);
+        number.or_else(|| span.meta.get(key)?.parse().ok())
+    })
 }
 
 fn key(chunk: &TraceChunk, span: &Span) -> StatsKey {
     let span_kind = kind_of(span);
-    let status = span.meta.get(keys::trace::HTTP_STATUS_CODE).and_then(|text| text.parse().ok());
-    let status =
-        status.or_else(|| span.metrics.get(keys::trace::HTTP_STATUS_CODE).map(|number| *number as u16));
     StatsKey {
         service: span.service.clone(),
         name: span.name.clone(),
         resource: span.resource.clone(),
         kind: span.kind.clone(),
-        http_status: status.unwrap_or_default(),
-        http_method: tag(span, &[keys::trace::HTTP_METHOD]),
+        http_status: http_status(span).unwrap_or_default(),
+        http_method: tag(span, &HTTP_METHODS),
         http_endpoint: tag(span, &["http.endpoint", keys::trace::HTTP_ROUTE]),
         grpc_status: grpc_status(span),
         service_source: tag(span, &[SERVICE_SOURCE]),

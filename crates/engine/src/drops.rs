@@ -56,7 +56,7 @@ impl Reason {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drops {
     untold: BTreeMap<(&'static str, Reason), u64>,
-    total: BTreeMap<&'static str, u64>,
+    total: BTreeMap<(&'static str, Reason), u64>,
 }
 
 impl Drops {
@@ -64,7 +64,8 @@ impl Drops {
         if count == 0 {
             return;
         }
-        for sum in [self.untold.entry((signal, reason)).or_default(), self.total.entry(signal).or_default()] {
+        for sums in [&mut self.untold, &mut self.total] {
+            let sum = sums.entry((signal, reason)).or_default();
             *sum = sum.saturating_add(count);
         }
     }
@@ -94,6 +95,11 @@ impl Drops {
 
     /// How much of a signal was dropped since the start.
     pub(crate) fn total(&self, signal: &str) -> u64 {
-        self.total.get(signal).copied().unwrap_or_default()
+        self.all().filter(|(of, ..)| *of == signal).map(|(_, _, count)| count).sum()
+    }
+
+    /// All that was dropped since the start: of what, why, how much.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        self.total.iter().map(|((signal, reason), count)| (*signal, reason.as_str(), *count))
     }
 }

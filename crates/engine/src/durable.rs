@@ -64,6 +64,13 @@ impl Durable {
         entries.into_iter().map(|entry| self.told(entry)).collect()
     }
 
+    /// What became of the execution that an invocation is a part of.
+    pub(crate) fn note_status(&mut self, id: &RequestId, status: &'static str) {
+        if let Some((_, known)) = self.known.iter_mut().find(|(known, _)| known == id) {
+            known.status.get_or_insert(status.into());
+        }
+    }
+
     /// Takes an entry; gives what goes now.
     pub(crate) fn place(&mut self, entry: Entry) -> Vec<Entry> {
         let entry = self.told(entry);

@@ -4,18 +4,18 @@
 mod books;
 mod closing;
 mod facts;
+mod sending;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use model::{Signal, Status, UnixNanos, keys};
+use model::{Status, UnixNanos, keys};
 
 use crate::boot::Boot;
-use crate::flush::{self, Allowance, Flush, Telemetry};
+use crate::flush::{self, Ends, Flush, Telemetry};
 use crate::invocations::Invocations;
-use crate::io::{Effect, Input, Outcome, SendId, Settings, StartCall};
+use crate::io::{Effect, Input, Settings, StartCall};
 use crate::lifecycle::{Event, Lifecycle, Phase, Step};
-use crate::metric::Wanted;
 use crate::mode::Mode;
 use crate::pace::{Hold, Pace};
 use crate::stages::{More, Stages};
@@ -48,10 +48,13 @@ pub struct Engine {
     /// When Lambda ends the live invocation, if its end does not wait for us.
     free_until: Option<UnixNanos>,
     telemetry: Telemetry,
+    ends: Ends,
     /// Invocations without a word of telemetry.
     unheard: u32,
     /// When the oldest data came that was not let go.
     idle_since: Option<UnixNanos>,
+    /// When what the last flush had to leave here may go.
+    left_until: Option<UnixNanos>,
     /// When the end of an invocation began to wait for its data.
     waits_since: Option<UnixNanos>,
     /// When an intake took something last.
@@ -86,8 +89,10 @@ impl Engine {
             hold: Hold::Full,
             free_until: None,
             telemetry: Telemetry::default(),
+            ends: Ends::default(),
             unheard: 0,
             idle_since: None,
+            left_until: None,
             waits_since: None,
             accepted_at: None,
             cut_off: None,
@@ -116,6 +121,7 @@ impl Engine {
             Input::Shutdown { reason, deadline } => self.shut_down(&reason, deadline),
             Input::Telemetry(records) => {
                 for record in records {
+                    self.ends.note(&record.record);
                     self.record(record);
                 }
                 self.stages.queue_logs();
@@ -146,7 +152,7 @@ impl Engine {
             Input::Usage { request_id: Some(id), figures } => self.invocations.usage(&id, figures),
             Input::Usage { request_id: None, figures } => self.stages.sandbox_metrics(now, figures),
             Input::Traces { tracer, chunks } => self.traces(&tracer, chunks),
-            Input::Stats(stats) => self.stages.batches.push_stats(stats, &mut self.stages.drops),
+            Input::Stats(stats) => self.stages.take_stats(stats),
             Input::Forward(forward) => {
                 self.stages.batches.push_forward(*forward, &mut self.stages.drops);
             }
@@ -203,7 +209,14 @@ impl Engine {
 
     /// When data goes that the end of no invocation waits for.
     fn background(&self) -> Option<UnixNanos> {
-        let since = self.idle_since?;
+        let fresh = self.idle_since.and_then(|since| self.fresh_end(since));
+        // Nothing else may ever happen that would take it along.
+        let left = self.left_until.filter(|_| self.lifecycle.is_waiting());
+        [fresh, left].into_iter().flatten().min()
+    }
+
+    /// When data goes that has waited since then.
+    fn fresh_end(&self, since: UnixNanos) -> Option<UnixNanos> {
         match self.lifecycle.phase() {
             Phase::Waiting => {
                 let company = self.pace.company(false);
@@ -230,6 +243,7 @@ impl Engine {
     }
 
     fn begin_invocation(&mut self, deadline: UnixNanos) {
+        self.ends.go_on();
         if self.telemetry == Telemetry::NothingYet {
             self.unheard += 1;
             if self.unheard > MAX_UNHEARD {
@@ -244,7 +258,12 @@ impl Engine {
 
     /// Derives what the facts give, then moves on as far as they carry.
     fn settle(&mut self) {
+        let had_data = self.stages.has_data();
         self.derive();
+        // What a record alone gives is data too, and may be the last for long.
+        if !had_data && self.idle_since.is_none() && self.stages.has_data() {
+            self.idle_since = Some(self.now);
+        }
         // An event that moves nothing is not due again before something else happens.
         while let Some(event) = self.due()
             && self.enter(event)
@@ -294,6 +313,8 @@ impl Engine {
             Phase::Running { deadline } if now >= self.end_of_live(deadline) => {
                 if self.telemetry == Telemetry::NothingYet {
                     self.telemetry = Telemetry::Silent;
+                } else if self.invocations.live().is_some_and(|live| !live.is_over()) {
+                    self.ends.miss();
                 }
                 Some(Event::Ended { until: (now + self.flush.timeout()).min(deadline - flush::MARGIN) })
             }
@@ -372,76 +393,8 @@ impl Engine {
     }
 
     fn end_of_live(&self, deadline: UnixNanos) -> UnixNanos {
-        flush::end_of(self.invocations.live(), self.telemetry, self.hold, self.begun, deadline)
-    }
-
-    /// Lets all that is here go, as far as the breakers allow.
-    fn begin_flush(&mut self, until: UnixNanos) {
-        let now = self.now;
-        self.idle_since = None;
-        self.pace.flushed(now);
-        self.derive();
-        self.stages.queue_logs();
-        // What may not go now is better put together with what comes.
-        let [series, sketches] = [Signal::Series, Signal::Sketches]
-            .map(|signal| self.stages.batches.is_copied(signal) || self.allowance(signal, until).is_some());
-        let is_end = self.lifecycle.is_shutting_down();
-        self.stages.queue_metrics(&Wanted { now, series, sketches, is_end });
-        self.flush.begin();
-        for signal in
-            Signal::ALL.into_iter().filter(|signal| self.stages.batches.has(*signal)).collect::<Vec<_>>()
-        {
-            let allowance = self.allowance(signal, until);
-            // The further intakes need not wait until the main one takes all again.
-            if allowance.is_none_or(|allowance| allowance.batches < usize::MAX) {
-                let deadline = until.min(now + self.flush.timeout());
-                while let Some(departure) = self.stages.batches.copy(signal, now, deadline) {
-                    self.effects.push_back(departure.into());
-                }
-            }
-            if let Some(mut allowance) = allowance {
-                // After a freeze there is an answer that was not read, or none: nobody knows.
-                allowance.held &= !self.stages.batches.is_late(signal, now);
-                self.stages.batches.begin(signal, allowance);
-            }
-        }
-    }
-
-    /// What a signal may send now.
-    fn allowance(&mut self, signal: Signal, until: UnixNanos) -> Option<Allowance> {
-        if self.lifecycle.is_shutting_down() {
-            return Flush::allow_last(self.now, until);
-        }
-        let hurries = self.stages.batches.is_half_full(signal);
-        self.flush.allow(signal, self.now, until, hurries)
-    }
-
-    fn depart(&mut self) {
-        while let Some(departure) = self.stages.batches.depart(self.now) {
-            self.effects.push_back(departure.into());
-        }
-    }
-
-    fn landed(&mut self, id: SendId, outcome: Outcome) {
-        let cost = outcome.cost;
-        let Some(landing) = self.stages.batches.land(id, outcome, &mut self.stages.drops) else { return };
-        self.stages.overhead.sent(landing.signal, cost);
-        if landing.is_told {
-            return;
-        }
-        if landing.is_well {
-            self.accepted_at = Some(self.now);
-        }
-        if self.flush.answered(landing.signal, self.now, landing.is_well) {
-            self.stages.batches.widen(landing.signal);
-        }
-    }
-
-    /// A send has no answer in time: its intake is slow or gone, whatever becomes of the request.
-    fn late(&mut self, id: SendId) {
-        if let Some(signal) = self.stages.batches.note_late(id) {
-            self.flush.answered(signal, self.now, false);
-        }
+        let telemetry = self.ends.judge(self.telemetry);
+        flush::end_of(self.invocations.live(), telemetry, self.hold, self.begun, deadline)
     }
 
     /// Derives what the facts give by now.

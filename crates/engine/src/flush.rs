@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use model::{Signal, UnixNanos};
+use model::{Record, Signal, UnixNanos};
 
 use crate::ids::Ids;
 use crate::invocation::Invocation;
@@ -62,6 +62,49 @@ pub(crate) enum Telemetry {
     Heard,
     /// An invocation went by without a word.
     Silent,
+}
+
+/// Whether Lambda tells of ends: a record gets lost, and an emulator may tell of begins alone. What cannot be told apart
+/// from a handler that still runs costs one invocation, not each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Ends {
+    #[default]
+    Told,
+    /// One was waited for until its deadline, and nobody has told of it.
+    Missed,
+    /// And the sandbox lives on, so that it was an end: none is waited for until one is told.
+    Untold,
+}
+
+impl Ends {
+    /// A record was told.
+    pub(crate) fn note(&mut self, record: &Record) {
+        if matches!(record, Record::RuntimeDone(_)) {
+            *self = Self::Told;
+        }
+    }
+
+    /// Waiting for one is over, by its deadline.
+    pub(crate) fn miss(&mut self) {
+        if *self == Self::Told {
+            *self = Self::Missed;
+        }
+    }
+
+    /// Another invocation begins.
+    pub(crate) fn go_on(&mut self) {
+        if *self == Self::Missed {
+            *self = Self::Untold;
+        }
+    }
+
+    /// What is to be made of telemetry that was heard.
+    pub(crate) fn judge(self, telemetry: Telemetry) -> Telemetry {
+        match (self, telemetry) {
+            (Self::Untold, Telemetry::Heard) => Telemetry::Silent,
+            _ => telemetry,
+        }
+    }
 }
 
 /// When an invocation is over, as far as is known now: it never depends on one record.
@@ -170,6 +213,13 @@ impl Flush {
             _ => (1, now + self.timeout, false),
         };
         (deadline > now).then_some(Allowance { batches, deadline, held })
+    }
+
+    /// When a signal may go again that may not now. Never at once.
+    pub(crate) fn opens(&self, signal: Signal, now: UnixNanos, hurries: bool) -> UnixNanos {
+        let breaker = self.breaker(signal);
+        let opens = if hurries { breaker.open_until.min(breaker.hurry_at) } else { breaker.open_until };
+        opens.max(now + IDLE)
     }
 
     /// No intake failed when it was last tried.

@@ -4,7 +4,7 @@
 use model::{
     InvocationReport, Millis, PlatformSpan, RequestId, RuntimeDone, Span, Status, Tags, Text, UnixNanos,
 };
-use trigger::Reading;
+use trigger::{Kind, Reading};
 
 use crate::adopt::Nest;
 use crate::flush::CALL_GRACE;
@@ -200,7 +200,7 @@ impl Invocation {
     pub(crate) fn forget_details(&mut self) {
         self.placeholder = None;
         for reading in [&mut self.start_call, &mut self.event_seen].into_iter().flatten() {
-            **reading = Reading { is_http: reading.is_http, ..Reading::default() };
+            **reading = Reading { is_http: reading.is_http, kind: reading.kind, ..Reading::default() };
         }
         for (_, call) in [&mut self.end_call, &mut self.answer_seen].into_iter().flatten() {
             call.context = None;
@@ -219,6 +219,12 @@ impl Invocation {
     pub(crate) fn http_status_code(&self) -> Option<u16> {
         let is_http = self.reading().is_none_or(|reading| reading.is_http);
         self.ends().filter(|_| is_http).find_map(|call| call.http_status_code)
+    }
+
+    /// What became of the durable execution that it is a part of, by its answer.
+    pub(crate) fn execution_status(&self) -> Option<&'static str> {
+        let is_durable = self.reading().is_some_and(|reading| reading.kind == Kind::Durable);
+        self.ends().filter(|_| is_durable).find_map(|call| call.execution_status)
     }
 
     /// Lambda, the library or the response says that it failed.

@@ -304,6 +304,11 @@ impl Invocations {
         known.done.as_ref()?.duration
     }
 
+    /// What became of the durable execution that an invocation is a part of, by its answer.
+    pub(crate) fn execution_status(&self, id: &RequestId) -> Option<&'static str> {
+        self.entries.iter().rev().find(|known| known.request_id == *id)?.execution_status()
+    }
+
     /// When the first invocation of this sandbox started, as long as it is known.
     pub(crate) fn first_started(&self) -> Option<UnixNanos> {
         self.entries.iter().find(|known| known.is_first)?.started

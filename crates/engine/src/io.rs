@@ -166,6 +166,8 @@ pub struct EndCall {
     /// `statusCode` of the response.
     pub http_status_code: Option<u16>,
     pub error: Option<InvocationError>,
+    /// `Status` of the response: what became of a durable execution, if the invocation is a part of one.
+    pub execution_status: Option<&'static str>,
     /// Of the response, when payloads are wanted as tags.
     pub tags: Tags<Text>,
 }
@@ -214,6 +216,8 @@ pub struct Settings {
     /// Statistics of traces are made here, and then those that were sampled out are not sent.
     pub compute_stats: bool,
     pub enhanced_metrics: bool,
+    /// Whether traces and their statistics are sent at all.
+    pub traces: bool,
     pub logs: bool,
     /// What is done with each log line.
     pub log_rules: LogRules,
@@ -253,6 +257,7 @@ impl Default for Settings {
             trace_rules: TraceRules::default(),
             compute_stats: false,
             enhanced_metrics: true,
+            traces: true,
             logs: true,
             log_rules: LogRules::default(),
             platform_logs: true,

@@ -51,6 +51,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+pub use concentrator::COUNTED_KINDS;
 pub use engine::Engine;
 pub use io::{
     Cost, Dropped, Effect, EndCall, FlushStrategy, Input, InvocationError, Outcome, Receivers, SendId,
@@ -59,4 +60,5 @@ pub use io::{
 pub use labels::TagChoice;
 pub use log_rules::{LogRule, LogRuleKind, LogRules};
 pub use obfuscate::{Documents, Obfuscation};
-pub use rules::{ReplaceRule, TagRule, TagValue, TraceRules};
+pub use peers::KEYS as PEER_TAGS;
+pub use rules::{ReplaceRule, TagRule, TagValue, TraceRules, Unusable};

@@ -196,6 +196,11 @@ impl LogStage {
         self.ready.extend(self.durable.note_tags(id, tags));
     }
 
+    /// What became of the execution that an invocation is a part of.
+    pub(crate) fn note_execution(&mut self, id: &RequestId, status: &'static str) {
+        self.durable.note_status(id, status);
+    }
+
     /// Gives up waiting: the lines that no START came for go without a request id.
     pub(crate) fn release_all(&mut self) {
         self.release(None);
@@ -303,7 +308,7 @@ impl Entry {
             time: self.time,
             request_id: self.request_id,
             arn: labels.function_arn.clone(),
-            service: self.service.or_else(|| labels.configured_service.clone()).unwrap_or_default(),
+            service: self.service.unwrap_or_else(|| labels.service.clone()),
             tags: tags.into(),
             durable: self.durable,
         }

@@ -156,7 +156,10 @@ impl MetricStage {
     pub(crate) fn take(&mut self, labels: &Labels, wanted: &Wanted) -> (Vec<Series>, Vec<SketchSeries>) {
         let (mut series, mut sketches): (Vec<Series>, Vec<SketchSeries>) = (Vec::new(), Vec::new());
         let now = wanted.now.as_secs();
-        self.told.retain(|_, last| *last + u64::from(BUCKET_SECS) >= now);
+        // What could not go for a while has the time that it came at.
+        let counts = self.values.keys().filter(|(class, _)| *class == Class::Count);
+        let oldest = counts.map(|(_, context)| context.bucket).min().map_or(now, |oldest| oldest.min(now));
+        self.told.retain(|_, last| *last + u64::from(BUCKET_SECS) >= oldest);
         let (mut taken, mut kept) = (BTreeMap::new(), BTreeMap::new());
         for ((class, mut context), value) in std::mem::take(&mut self.values) {
             let goes = match class {
@@ -264,6 +267,22 @@ mod tests {
             [(1_000, 1.0), (1_001, 1.0), (1_002, 1.0), (1_003, 1.0)]
         );
         assert_eq!(told(&[1_009, 1_010, 1_030], false), [(1_000, 1.0), (1_010, 1.0), (1_030, 1.0)]);
+    }
+
+    /// Nor has one that could not go while the time of the first was known.
+    #[test]
+    fn a_count_that_waited_has_a_time_of_its_own() {
+        let (mut stage, mut drops) = (MetricStage::new(1 << 20, Text::default()), Drops::default());
+        let labels = Labels::new(&crate::Settings::default());
+        let mut told = Vec::new();
+        for (at, series) in [(1_001, true), (1_005, false), (1_025, true), (1_040, true)] {
+            let now = UnixNanos::from_secs(at);
+            let metric = Metric { kind: MetricKind::Count, ..Metric::distribution("orders", 1.0) };
+            stage.accept(now, metric, &mut drops);
+            let (all, _) = stage.take(&labels, &Wanted { now, series, sketches: true, is_end: false });
+            told.extend(all.iter().flat_map(|s| &s.points).map(|(at, value)| (at.as_secs(), *value)));
+        }
+        assert_eq!(told, [(1_000, 1.0), (1_001, 1.0), (1_020, 1.0), (1_040, 1.0)]);
     }
 
     #[test]

@@ -11,19 +11,19 @@ use model::{Span, Text, UnixNanos, keys};
 const YEAR_2000: UnixNanos = UnixNanos::from_secs(946_684_800);
 /// The last moment there is: the backend counts with a sign.
 const LAST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
-/// Characters of a service, a name or a type.
+/// Bytes of a service, a name or a type.
 const MAX_NAME: usize = 100;
-/// Characters of the value of a tag.
+/// Characters of the value of a tag, and half the bytes.
 const MAX_TAG: usize = 200;
 
 pub(crate) fn span(span: &mut Span, now: UnixNanos) {
-    put(&mut span.service, |text| tag(text, MAX_NAME), "unnamed-service");
+    put(&mut span.service, service, "unnamed-service");
     put(&mut span.name, name, "unnamed_operation");
     if span.resource.is_empty() {
         span.resource = span.name.clone();
     }
-    if let Some((end, _)) = span.kind.char_indices().nth(MAX_NAME) {
-        span.kind = span.kind.get(..end).unwrap_or_default().to_owned().into();
+    if span.kind.len() > MAX_NAME {
+        span.kind = cut(&span.kind).to_owned().into();
     }
     if span.parent_id == Some(span.span_id) {
         span.parent_id = None;
@@ -40,7 +40,7 @@ pub(crate) fn span(span: &mut Span, now: UnixNanos) {
     if status.is_some_and(|s| s.parse::<u16>().map_or(true, |s| !(100..600).contains(&s))) {
         span.meta.remove(keys::trace::HTTP_STATUS_CODE);
     }
-    let env = span.meta.get(keys::trace::ENV).map(|env| tag(env, MAX_TAG));
+    let env = span.meta.get(keys::trace::ENV).map(|env| tag(env));
     if let Some(Cow::Owned(env)) = env {
         span.meta.insert(keys::trace::ENV, env);
     }
@@ -55,22 +55,42 @@ fn put(field: &mut Text, rule: impl Fn(&str) -> Cow<'_, str>, otherwise: &'stati
     }
 }
 
+/// As many bytes as a name may have; a letter stays whole or goes.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_NAME)).unwrap_or_default()
+}
+
+fn service(text: &str) -> Cow<'_, str> {
+    match cut(text) {
+        short if short.len() == text.len() => tag(text),
+        short => Cow::Owned(tag(short).into_owned()),
+    }
+}
+
 /// Lower case, of letters, digits and `_:./-`, beginning with a letter or `:`; borrowed when it is so.
-fn tag(text: &str, max: usize) -> Cow<'_, str> {
+fn tag(text: &str) -> Cow<'_, str> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b":./-".contains(&b);
     let begins_well = text.as_bytes().first().is_none_or(|b| b.is_ascii_lowercase() || *b == b':');
-    if begins_well && text.len() <= max && text.bytes().all(fits) {
+    if begins_well && text.len() <= MAX_TAG && text.bytes().all(fits) {
         return Cow::Borrowed(text);
     }
-    let mut made = String::with_capacity(text.len());
-    for c in text.chars().take(max).flat_map(char::to_lowercase) {
-        let may_begin = c.is_alphabetic() || c == ':';
-        match c {
-            _ if made.is_empty() && !may_begin => {}
-            c if c.is_alphanumeric() || ":./-".contains(c) => made.push(c),
-            _ if made.ends_with('_') => {}
-            _ => made.push('_'),
+    let (mut made, mut written) = (String::with_capacity(text.len()), 0);
+    for c in text.chars() {
+        if written == MAX_TAG || made.len() >= 2 * MAX_TAG {
+            break;
         }
+        // What is not longer in lower case; the first letter where it becomes several.
+        let lower =
+            c.to_lowercase().next().filter(|lower| c.is_uppercase() && lower.len_utf8() <= c.len_utf8());
+        let c = match lower.unwrap_or(c) {
+            c if c.is_alphabetic() || c.is_lowercase() || c == ':' => c,
+            _ if made.is_empty() => continue,
+            c if c.is_numeric() || "./-".contains(c) => c,
+            _ if made.ends_with('_') => continue,
+            _ => '_',
+        };
+        made.push(c);
+        written += 1;
     }
     made.truncate(made.trim_end_matches('_').len());
     Cow::Owned(made)
@@ -86,7 +106,7 @@ fn name(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut made = String::with_capacity(text.len().min(MAX_NAME));
-    for c in text.chars().take(MAX_NAME) {
+    for c in cut(text).chars() {
         match c {
             _ if made.is_empty() && !c.is_ascii_alphabetic() => {}
             c if c.is_ascii_alphanumeric() => made.push(c),
@@ -110,7 +130,7 @@ mod tests {
 
     #[test]
     fn tags() {
-        let check = |text: &str, want: &str| assert_eq!(tag(text, MAX_NAME), want, "{text:?}");
+        let check = |text: &str, want: &str| assert_eq!(service(text), want, "{text:?}");
         check("shop", "shop");
         check("orders-api.v2/x:y", "orders-api.v2/x:y");
         check("my_service", "my_service");
@@ -135,6 +155,7 @@ mod tests {
         check("span_name", "span_name");
         check("a_.b", "a.b");
         check("a._b", "a.b");
+        check("a..b", "a..b");
         check("2x", "x");
         check("größe", "gr_e");
         check("--", "");
@@ -165,12 +186,37 @@ mod tests {
     proptest! {
         #[test]
         fn twice_is_once(text in any::<String>()) {
-            let once = tag(&text, MAX_NAME).into_owned();
-            prop_assert!(once.chars().count() <= 3 * MAX_NAME);
-            prop_assert_eq!(tag(&once, 3 * MAX_NAME).into_owned(), once);
+            let once = tag(&text).into_owned();
+            prop_assert!(once.chars().count() <= MAX_TAG && once.len() <= 2 * MAX_TAG + 4);
+            prop_assert_eq!(tag(&once).into_owned(), once);
             let once = name(&text).into_owned();
             prop_assert!(once.len() <= MAX_NAME);
             prop_assert_eq!(name(&once).into_owned(), once);
+        }
+
+        /// Datadog's own library makes the same of any text.
+        #[test]
+        fn services_and_tags_are_those_of_datadogs_library(
+            text in any::<String>(),
+            mixed in "[a-zA-Z0-9_:./ !\\-äÄßẞİªⓐⅧ²ǅ日]{0,250}",
+        ) {
+            for text in [text, mixed] {
+                let (mut theirs, mut ours) = (text.clone(), Text::from(text.clone()));
+                libdd_trace_normalization::normalize_utils::normalize_service(&mut theirs);
+                put(&mut ours, service, "unnamed-service");
+                prop_assert_eq!(&*ours, theirs, "{:?}", text);
+                let theirs = libdd_trace_normalization::normalize_utils::normalize_tag_cloned(&text);
+                prop_assert_eq!(tag(&text), theirs, "{:?}", text);
+            }
+        }
+
+        /// The same, of what has no two signs in a row: of those its copy of the bytes goes wrong.
+        #[test]
+        fn names_are_those_of_datadogs_library(text in "[-0-9_.!]{0,3}[A-Za-z]{1,5}([-_. /!]?[A-Za-z0-9]{1,40}){0,5}[-_/ ]?|[-0-9]{0,3}") {
+            let (mut theirs, mut ours) = (text.clone(), Text::from(text.clone()));
+            libdd_trace_normalization::normalize_utils::normalize_name(&mut theirs);
+            put(&mut ours, name, "unnamed_operation");
+            prop_assert_eq!(&*ours, theirs, "{:?}", text);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use model::{Span, Text, keys};
 
 /// Tags that say what a span calls, as in the agent.
-const KEYS: [&str; 43] = [
+pub const KEYS: [&str; 43] = [
     keys::trace::BASE_SERVICE,
     "active_record.db.vendor",
     "amqp.destination",
@@ -74,29 +74,29 @@ pub(crate) fn tags(span: &Span, span_kind: &str) -> Vec<Text> {
     keys.iter().filter_map(tag).collect()
 }
 
-/// A list, separated by commas, in which no address is, and what is equal then stands once.
+/// A list, separated by commas, in which no address is, and what is equal stands once.
 fn without_addresses(value: &str) -> Cow<'_, str> {
     let mut all: Vec<Cow<'_, str>> = Vec::new();
     let mut is_changed = false;
-    for one in value.split(',').map(str::trim) {
+    for one in value.split(',') {
         let plain = without_address(one);
         is_changed |= matches!(plain, Cow::Owned(_));
-        if !all.contains(&plain) {
-            all.push(plain);
+        match all.contains(&plain) {
+            true => is_changed = true,
+            false => all.push(plain),
         }
     }
     if is_changed { Cow::Owned(all.join(",")) } else { Cow::Borrowed(value) }
 }
 
 fn without_address(text: &str) -> Cow<'_, str> {
-    let scheme = SCHEMES.iter().find_map(|scheme| {
-        let rest = text.strip_prefix(scheme)?.strip_prefix("://")?;
+    let scheme = || {
+        let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)?.strip_prefix("://"))?;
         Some(rest.strip_prefix('/').unwrap_or(rest))
-    });
-    let host = scheme.unwrap_or(text);
+    };
+    // As AWS names machines; the tag keeps that.
+    let host = text.strip_prefix("ip-").or_else(scheme).unwrap_or(text);
     let before = text.strip_suffix(host).unwrap_or_default();
-    // As AWS names machines.
-    let host = host.strip_prefix("ip-").unwrap_or(host);
     let Some((address, behind)) = split_v4(host).or_else(|| split_v6(host)) else {
         return Cow::Borrowed(text);
     };
@@ -112,6 +112,10 @@ fn split_v4(text: &str) -> Option<(&str, &str)> {
     for nth in 0..4 {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, behind) = rest.split_at_checked(digits)?;
+        // `010` is a name.
+        if number.len() > 1 && number.starts_with('0') {
+            return None;
+        }
         number.parse::<u8>().ok()?;
         rest = behind;
         if nth < 3 {
@@ -122,9 +126,7 @@ fn split_v4(text: &str) -> Option<(&str, &str)> {
             rest = rest.get(1..)?;
         }
     }
-    // `10.0.0.1x` is a name.
-    let is_end = rest.chars().next().is_none_or(|c| !c.is_alphanumeric());
-    is_end.then(|| text.split_at_checked(text.len() - rest.len())).flatten()
+    text.split_at_checked(text.len() - rest.len())
 }
 
 /// Also in brackets, with a port behind.
@@ -141,6 +143,7 @@ fn split_v6(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use model::{SpanId, TraceId};
+    use proptest::collection::vec;
     use proptest::prelude::{prop_assert, proptest};
 
     use super::*;
@@ -153,21 +156,22 @@ mod tests {
         check("10.1.2.3", BLOCKED);
         check("10.1.2.3:5432", "blocked-ip-address:5432");
         check("10.1.2.3.internal", "blocked-ip-address.internal");
-        check("ip-10-152-4-129.ec2.internal", "blocked-ip-address.ec2.internal");
+        check("ip-10-152-4-129.ec2.internal", "ip-blocked-ip-address.ec2.internal");
+        check("10.1.2.3x", "blocked-ip-addressx");
+        check("a,b,a", "a,b");
         check("10_1_2_3", BLOCKED);
         check("dnspoll:///10.21.120.145:6400", "dnspoll:///blocked-ip-address:6400");
         check("http://10.0.0.7/path", "http://blocked-ip-address/path");
         check("2001:db8::1", BLOCKED);
         check("[2001:db8::1]:6379", "blocked-ip-address:6379");
         check("fe80::1%eth0", BLOCKED);
-        check("10.0.0.1:9092,10.0.0.2:9092, 10.0.0.3:9092", "blocked-ip-address:9092");
+        check("10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092", "blocked-ip-address:9092");
         check("10.0.0.1,db.internal,10.0.0.2", "blocked-ip-address,db.internal");
         for known in KNOWN {
             check(known, known);
         }
         check("127.0.0.1:8080", "127.0.0.1:8080");
-        for name in ["10.1.2", "10.1.2.300", "10.1-2.3", "v1.2.3.4", "10.1.2.3x", "ip-orders", "a,b,a", "::x"]
-        {
+        for name in ["10.1.2", "10.1.2.300", "10.1-2.3", "v1.2.3.4", "10.01.2.3", "ip-orders", "::x"] {
             check(name, name);
         }
     }
@@ -214,6 +218,22 @@ mod tests {
             let text = format!("{address}{behind}");
             let is_known = KNOWN.contains(&address.to_string().as_str());
             prop_assert!(is_known || !without_addresses(&text).contains(&address.to_string()));
+        }
+
+        /// Whatever stands around an address, Datadog's own library makes the same of it. But a zone of IPv6 it does
+        /// not take for a part of an address, as the agent does.
+        #[test]
+        fn lists_are_those_of_datadogs_library(
+            list in vec(
+                "(|ip-|http://|https:///|ftp://|file:/|dnspoll:///)(([0-9]{1,3}[.]){3}[0-9]{1,3}|([0-9]{1,2}-){3,4}[0-9]{1,3}|\\[?[0-9a-f]{0,4}:{1,2}[0-9a-f]{1,4}\\]?|127.0.0.1|::1|[a-z]{1,5})(|:[0-9]{1,4}|[.][a-z0-9]{1,4}|[-_.][0-9]|[a-z])",
+                1..4,
+            ),
+            text in "[0-9.:,\\[\\]a-f/_-]{0,40}|\\PC{0,20}",
+        ) {
+            for value in [list.join(","), text] {
+                let theirs = libdd_trace_obfuscation::ip_address::quantize_peer_ip_addresses(&value);
+                prop_assert!(value.contains('%') || without_addresses(&value) == theirs, "{value}: {theirs}");
+            }
         }
     }
 }

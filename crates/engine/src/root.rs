@@ -51,6 +51,8 @@ pub(crate) fn assemble(
     let caller = parent.or(told).and_then(|context| context.span_id).filter(|caller| *caller != span_id);
     let parent_id = inferred_ids.last().copied().or(caller);
     let priority = told.and_then(|told| told.priority).or_else(|| parent.and_then(|parent| parent.priority));
+    // Where nobody has decided it is for the extension to do, which keeps everything.
+    let priority = priority.unwrap_or(SamplingPriority::AutoKeep);
     let status_code = invocation.http_status_code().map(|code| code.to_string());
 
     let mut spans = trigger::assemble(
@@ -91,7 +93,7 @@ pub(crate) fn assemble(
     for span in &mut spans {
         decide(span, priority);
     }
-    Root { spans, context: Context { trace_id, parent_id, priority } }
+    Root { spans, context: Context { trace_id, parent_id, priority: Some(priority) } }
 }
 
 /// When the invocation began and how long it took.
@@ -126,6 +128,9 @@ fn describe(span: &mut Span, invocation: &Invocation, verdict: Verdict, labels: 
             span.meta.insert(key.clone(), value.clone());
         }
         span.links.extend(reading.links.iter().cloned());
+    }
+    if let Some(status) = invocation.execution_status() {
+        span.meta.insert(keys::lambda::DURABLE_STATUS, status);
     }
     for (key, value) in invocation.ends().flat_map(|call| call.tags.iter()) {
         span.meta.insert(key.clone(), value.clone());
@@ -169,8 +174,6 @@ fn tag_error(span: &mut Span, error: InvocationError) {
     }
 }
 
-fn decide(span: &mut Span, priority: Option<SamplingPriority>) {
-    if let Some(priority) = priority {
-        span.metrics.insert(keys::trace::SAMPLING_PRIORITY, f64::from(priority.as_i8()));
-    }
+fn decide(span: &mut Span, priority: SamplingPriority) {
+    span.metrics.insert(keys::trace::SAMPLING_PRIORITY, f64::from(priority.as_i8()));
 }

@@ -9,8 +9,10 @@ use regex_lite::Regex;
 
 use crate::obfuscate::{self, Obfuscation};
 
-/// The rules as set. The expressions are text; one that cannot be compiled has no effect, see
-/// [`TraceRules::unusable`].
+/// Stands for what must not be seen.
+const HIDDEN: &str = "?";
+
+/// The rules as set. The expressions are text; of those that cannot be compiled see [`TraceRules::unusable`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TraceRules {
     /// A trace is kept when its root span has all of these.
@@ -40,7 +42,8 @@ pub enum TagValue {
     Matches(Text),
 }
 
-/// Replaces what an expression finds.
+/// Replaces what an expression finds. With one that cannot be compiled, all of the text is hidden: what the
+/// rule was to find in it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplaceRule {
     /// A tag, `resource.name`, or `*` for all tags and the resource.
@@ -51,15 +54,30 @@ pub struct ReplaceRule {
 }
 
 impl TraceRules {
-    /// The expressions that cannot be compiled, each with why. Takes its time: not for the start.
-    pub fn unusable(&self) -> Vec<(Text, String)> {
+    /// The expressions that cannot be compiled, each with why. Takes its time: not for the start. Those of `replace`
+    /// hide all that they were to search, others have no effect.
+    pub fn unusable(&self) -> Vec<Unusable> {
         let of_tags = self.require.iter().chain(&self.reject).filter_map(|rule| match &rule.value {
             TagValue::Matches(pattern) => Some(pattern),
             _ => None,
         });
-        let all = of_tags.chain(&self.ignore_resources).chain(self.replace.iter().map(|rule| &rule.pattern));
-        all.filter_map(|pattern| Some((pattern.clone(), Regex::new(pattern).err()?.to_string()))).collect()
+        let filters = of_tags.chain(&self.ignore_resources).map(|pattern| (pattern, None));
+        let all = filters.chain(self.replace.iter().map(|rule| (&rule.pattern, Some(&rule.name))));
+        let unusable = |(pattern, hidden): (&Text, Option<&Text>)| {
+            let why = Regex::new(pattern).err()?.to_string();
+            Some(Unusable { pattern: pattern.clone(), hidden: hidden.cloned(), why })
+        };
+        all.filter_map(unusable).collect()
     }
+}
+
+/// An expression that cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    pub pattern: Text,
+    /// The name of the replace rule that hides all instead.
+    pub hidden: Option<Text>,
+    pub why: String,
 }
 
 /// The rules, compiled.
@@ -68,8 +86,16 @@ pub(crate) struct Rules {
     require: Vec<(Text, Test)>,
     reject: Vec<(Text, Test)>,
     ignore: Vec<Regex>,
-    replace: Vec<(Text, Regex, Text)>,
+    replace: Vec<Replace>,
     obfuscation: Obfuscation,
+}
+
+#[derive(Clone, Debug)]
+struct Replace {
+    name: Text,
+    /// `None`: it cannot be searched.
+    pattern: Option<Regex>,
+    with: Text,
 }
 
 #[derive(Clone, Debug)]
@@ -92,14 +118,16 @@ impl Rules {
             };
             rules.iter().filter_map(test).collect()
         }
-        let replace = |rule: &ReplaceRule| {
-            Some((rule.name.clone(), Regex::new(&rule.pattern).ok()?, rule.with.clone()))
+        let replace = |rule: &ReplaceRule| Replace {
+            name: rule.name.clone(),
+            pattern: Regex::new(&rule.pattern).ok(),
+            with: rule.with.clone(),
         };
         Self {
             require: tests(&rules.require),
             reject: tests(&rules.reject),
             ignore: rules.ignore_resources.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect(),
-            replace: rules.replace.iter().filter_map(replace).collect(),
+            replace: rules.replace.iter().map(replace).collect(),
             obfuscation: rules.obfuscation.clone(),
         }
     }
@@ -114,27 +142,48 @@ impl Rules {
     /// Obfuscates and replaces in one span, what hangs on it included.
     pub(crate) fn rewrite(&self, span: &mut Span) {
         obfuscate::span(span, &self.obfuscation);
-        for (name, regex, with) in &self.replace {
-            let all = name == "*";
-            let swap = |text: &mut Text| {
-                if regex.is_match(text) {
-                    *text = regex.replace_all(text, with.as_ref()).into_owned().into();
-                }
-            };
-            if all || name == "resource.name" {
-                swap(&mut span.resource);
+        self.replace.iter().for_each(|rule| rule.rewrite(span));
+    }
+}
+
+impl Replace {
+    fn rewrite(&self, span: &mut Span) {
+        let all = self.name == "*";
+        let swap = |text: &mut Text| {
+            if let Some(swapped) = self.swapped(text) {
+                *text = swapped.into();
             }
-            // Names that begin so are Datadog's own.
-            let is_meant = |key: &Text| if all { !key.starts_with('_') } else { key == name };
-            let links = span.links.iter_mut().flat_map(|link| link.attributes.iter_mut());
-            for (_, value) in span.meta.iter_mut().chain(links).filter(|(key, _)| is_meant(key)) {
-                swap(value);
-            }
-            let events = span.events.iter_mut().flat_map(|event| event.attributes.iter_mut());
-            for (_, value) in events.filter(|(key, _)| is_meant(key)) {
-                swap_in(value, &swap);
+        };
+        if all || self.name == "resource.name" {
+            swap(&mut span.resource);
+        }
+        // Names that begin so are Datadog's own.
+        let is_meant = |key: &Text| if all { !key.starts_with('_') } else { *key == self.name };
+        let links = span.links.iter_mut().flat_map(|link| link.attributes.iter_mut());
+        for (_, value) in span.meta.iter_mut().chain(links).filter(|(key, _)| is_meant(key)) {
+            swap(value);
+        }
+        let events = span.events.iter_mut().flat_map(|event| event.attributes.iter_mut());
+        for (_, value) in events.filter(|(key, _)| is_meant(key)) {
+            swap_in(value, &swap);
+        }
+        let numbers = span.metrics.iter().filter(|(key, _)| is_meant(key));
+        let swapped: Vec<(Text, String)> = numbers
+            .filter_map(|(key, number)| Some((key.clone(), self.swapped(&number.to_string())?)))
+            .collect();
+        for (key, text) in swapped {
+            span.metrics.remove(&key);
+            match text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+                Some(number) => span.metrics.insert(key, number),
+                None => span.meta.insert(key, text),
             }
         }
+    }
+
+    /// What becomes of a text; `None`: it stays.
+    fn swapped(&self, text: &str) -> Option<String> {
+        let Some(pattern) = &self.pattern else { return Some(HIDDEN.to_owned()) };
+        pattern.is_match(text).then(|| pattern.replace_all(text, self.with.as_ref()).into_owned())
     }
 }
 
@@ -176,7 +225,7 @@ impl Test {
 
 #[cfg(test)]
 mod tests {
-    use model::{SpanEvent, SpanId, Tags, TraceId, UnixNanos};
+    use model::{SpanEvent, SpanId, SpanLink, Tags, TraceId, UnixNanos};
 
     use super::*;
 
@@ -240,7 +289,7 @@ mod tests {
         let rest = "env=prod url=http://x/?token=abc&token=def _dd.p.tid=abc token=xyz";
         check(&[], &format!("GET /health {rest}"));
         check(&[("resource.name", "^([A-Z]+) .*", "$1 ?")], &format!("GET ? {rest}"));
-        check(&[("nothing", ".*", "x"), ("env", "(", "x")], &format!("GET /health {rest}"));
+        check(&[("nothing", ".*", "x")], &format!("GET /health {rest}"));
         check(
             &[("url", "token=([^&]*)", "token=?"), ("url", "http", "https")],
             "GET /health env=prod url=https://x/?token=?&token=? _dd.p.tid=abc token=?",
@@ -251,14 +300,93 @@ mod tests {
         );
     }
 
+    fn replaced(rules: &[(&'static str, &'static str, &'static str)]) -> Span {
+        let rule = |(name, pattern, with): &(&'static str, &'static str, &'static str)| ReplaceRule {
+            name: (*name).into(),
+            pattern: (*pattern).into(),
+            with: (*with).into(),
+        };
+        let rules = TraceRules { replace: rules.iter().map(rule).collect(), ..TraceRules::default() };
+        let mut span = span();
+        Rules::compile(&rules).rewrite(&mut span);
+        span
+    }
+
+    /// What is to be hidden may be a number, which tracers send as one.
+    #[test]
+    fn numbers_are_replaced_too() {
+        let check = |rule: (&'static str, &'static str, &'static str), want: (Option<f64>, Option<&str>)| {
+            let span = replaced(&[rule]);
+            let got = (span.metrics.get("port").copied(), span.meta.get("port").map(ToString::to_string));
+            assert_eq!(got, (want.0, want.1.map(str::to_owned)), "{rule:?}");
+        };
+        check(("port", "8", "9"), (Some(90.0), None));
+        check(("port", ".*", "?"), (None, Some("?")));
+        check(("*", "80", "http"), (None, Some("http")));
+        check(("*", "81", "x"), (Some(80.0), None));
+        check(("other", "80", "x"), (Some(80.0), None));
+        check(("resource.name", "80", "x"), (Some(80.0), None));
+        check(("port", "80", "inf"), (None, Some("inf")));
+        // Later rules see what earlier ones made.
+        let span = replaced(&[("port", "80", "http"), ("*", "http", "web")]);
+        assert_eq!(span.meta.get("port").map(AsRef::as_ref), Some("web"));
+    }
+
+    #[test]
+    fn what_hangs_on_a_span_is_replaced_too() {
+        for name in ["url", "*"] {
+            let rule = ReplaceRule { name: name.into(), pattern: "xyz|7".into(), with: "?".into() };
+            let rules = TraceRules { replace: vec![rule], ..TraceRules::default() };
+            let mut span = span();
+            let attributes = [("url", "token=xyz"), ("_own", "xyz")].into_iter().collect();
+            span.links = vec![SpanLink {
+                trace_id: None,
+                span_id: None,
+                attributes,
+                tracestate: Text::default(),
+                flags: 0,
+            }];
+            let numbers = Attribute::List(vec![Attribute::Int(7), Attribute::Int(8)]);
+            span.events[0].attributes.insert("url", numbers);
+            Rules::compile(&rules).rewrite(&mut span);
+            let link = &span.links[0].attributes;
+            assert_eq!(link.get("url").map(AsRef::as_ref), Some("token=?"), "{name}");
+            assert_eq!(link.get("_own").map(AsRef::as_ref), Some("xyz"), "{name}");
+            let told = Attribute::List(vec![Attribute::Text("?".into()), Attribute::Int(8)]);
+            assert_eq!(span.events[0].attributes.get("url"), Some(&told), "{name}");
+        }
+    }
+
+    /// The name of a span's operation is what dashboards and statistics go by, and no data.
+    #[test]
+    fn the_name_of_an_operation_stays() {
+        let mut span = replaced(&[("*", ".+", "?"), ("name", ".+", "?"), ("service", ".+", "?")]);
+        assert_eq!((&*span.name, &*span.service, &*span.resource), ("web", "shop", "?"));
+        let all = span.meta.iter_mut().map(|(key, value)| format!("{key}={value}"));
+        assert_eq!(all.collect::<Vec<_>>(), ["env=?", "url=?", "_dd.p.tid=abc", "port=?"]);
+    }
+
+    /// What the rule was to find is not known, so nothing of it may be seen.
+    #[test]
+    fn what_cannot_be_searched_is_hidden_whole() {
+        let span = replaced(&[("url", "token=(", "?"), ("port", "[", "?")]);
+        let tag = |key: &str| span.meta.get(key).map(AsRef::as_ref);
+        assert_eq!((tag("url"), tag("port"), tag("env")), (Some("?"), Some("?"), Some("prod")));
+        assert_eq!(span.metrics.get("port"), None);
+        assert_eq!(span.events[0].attributes.get("url").unwrap().to_string(), "?");
+        assert_eq!(span.resource, "GET /health");
+    }
+
     #[test]
     fn unusable_expressions_are_named() {
         let rules = TraceRules {
             ignore_resources: vec!["ok".into(), "(".into()],
             reject: vec![tag("a", TagValue::Matches("[".into()))],
+            replace: vec![ReplaceRule { name: "url".into(), pattern: "+".into(), with: "".into() }],
             ..TraceRules::default()
         };
-        let names: Vec<_> = rules.unusable().into_iter().map(|(pattern, _)| pattern).collect();
-        assert_eq!(names, ["[", "("]);
+        let told = rules.unusable();
+        let names: Vec<_> = told.iter().map(|one| (&*one.pattern, one.hidden.as_deref())).collect();
+        assert_eq!(names, [("[", None), ("(", None), ("+", Some("url"))]);
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use model::{
-    Chunk, InitStart, LogLine, Metric, RequestId, SketchSeries, Span, Text, TracerInfo, UnixNanos, keys,
+    Chunk, ClientStats, InitStart, LogLine, Metric, RequestId, SketchSeries, Span, Text, TracerInfo,
+    UnixNanos, keys,
 };
 
 use crate::batches::Batches;
@@ -41,6 +42,8 @@ pub(crate) struct Stages {
     pub(crate) drops: Drops,
     pub(crate) overhead: Overhead,
     enhanced_metrics: bool,
+    /// Nothing of a trace leaves otherwise.
+    sends_traces: bool,
     /// What Lambda said of the sandbox, on the enhanced metrics.
     sandbox_tags: Vec<Text>,
     seed: u64,
@@ -62,6 +65,7 @@ impl Stages {
             drops: Drops::default(),
             overhead: Overhead::default(),
             enhanced_metrics: settings.enhanced_metrics,
+            sends_traces: settings.traces,
             sandbox_tags: Vec::new(),
             seed: settings.seed,
         }
@@ -85,6 +89,12 @@ impl Stages {
             || model::Signal::ALL.into_iter().any(|signal| self.batches.has(signal))
     }
 
+    /// Something of a signal is here, be it that it is not put together yet.
+    pub(crate) fn holds(&mut self, signal: model::Signal) -> bool {
+        let is_metric = matches!(signal, model::Signal::Series | model::Signal::Sketches);
+        self.batches.has(signal) || (is_metric && !self.metrics.is_empty())
+    }
+
     /// Something is here that was never on its way.
     pub(crate) fn has_news(&mut self) -> bool {
         !self.metrics.is_empty()
@@ -101,6 +111,9 @@ impl Stages {
         chunks: Vec<Chunk>,
     ) -> (Vec<Chunk>, Vec<Span>) {
         let (mut loads, mut ready, mut all_placeholders) = (Vec::new(), Vec::new(), Vec::new());
+        if !self.sends_traces {
+            return (loads, all_placeholders);
+        }
         for chunk in chunks {
             let Sifted { chunk, placeholders } = self.traces.sift(chunk);
             all_placeholders.extend(placeholders);
@@ -113,8 +126,18 @@ impl Stages {
 
     /// Takes chunks that are as they will be sent, but for the tags of the function.
     pub(crate) fn send_chunks(&mut self, now: UnixNanos, tracer: &TracerInfo, chunks: Vec<Chunk>) {
+        if !self.sends_traces {
+            return;
+        }
         let payloads = self.traces.dress(now, tracer, chunks);
         self.batches.push_traces(payloads, &mut self.drops);
+    }
+
+    /// Takes statistics that a tracer made itself.
+    pub(crate) fn take_stats(&mut self, stats: ClientStats) {
+        if self.sends_traces {
+            self.batches.push_stats(stats, &mut self.drops);
+        }
     }
 
     /// Takes a metric made here.

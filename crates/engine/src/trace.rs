@@ -87,13 +87,17 @@ impl TraceStage {
             let values = chunks.iter().zip(&roots).flat_map(|(chunk, at)| root_first(&chunk.spans, *at));
             values.filter_map(|span| span.meta.get(key)).find(|v| !v.is_empty()).cloned().unwrap_or_default()
         };
+        let mut tags = self.labels.payload.clone();
+        if !tracer.container_tags.is_empty() {
+            tags.insert(keys::trace::CONTAINER_TAGS, tracer.container_tags.clone());
+        }
         let empty = TracerPayload {
             tracer: tracer.clone(),
             runtime_id: first(keys::trace::RUNTIME_ID),
             env: first(keys::trace::ENV),
             hostname: first(keys::trace::HOSTNAME),
             app_version: first(keys::trace::VERSION),
-            tags: self.labels.payload.clone(),
+            tags,
             chunks: Vec::new(),
         };
         let (mut payloads, mut weight) = (vec![empty.clone()], 0);
@@ -186,7 +190,14 @@ pub(crate) fn priority(span: &Span) -> Option<SamplingPriority> {
 
 /// Traffic of the function's tracer and SDK with the extension and with the Runtime API.
 fn is_own_traffic(span: &Span) -> bool {
-    const URLS: [&str; 3] = ["http://127.0.0.1:9001", "http://127.0.0.1:8124", "http://127.0.0.1:8125"];
+    // The Runtime API by its address in Lambda, and where the function runs elsewhere.
+    const URLS: [&str; 4] = [
+        "http://169.254.100.1:9001",
+        "http://127.0.0.1:9001",
+        "http://127.0.0.1:8124",
+        "http://127.0.0.1:8125",
+    ];
+    const HOSTS: [&str; 2] = ["127.0.0.1", "169.254.100.1"];
     const PORTS: [&str; 3] = ["9001", "8124", "8125"];
     const ADDRESSES: [&str; 3] = ["0.0.0.0", "127.0.0.1", "169.254.79.129"];
     let meta = |key: &str| span.meta.get(key).map(Text::as_ref).unwrap_or_default();
@@ -195,7 +206,7 @@ fn is_own_traffic(span: &Span) -> bool {
     let port = span.metrics.get("tcp.remote.port").map(|port| format!("{port:.0}"));
     let port = port.as_deref().unwrap_or(meta("tcp.remote.port"));
     URLS.iter().any(|own| url.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-        || meta("tcp.remote.host") == "127.0.0.1" && PORTS.contains(&port)
+        || HOSTS.contains(&meta("tcp.remote.host")) && PORTS.contains(&port)
         || ADDRESSES.iter().any(|own| dns.starts_with(own))
         || span.name == "dns.lookup"
         || span.resource == "127.0.0.1"
@@ -243,4 +254,40 @@ fn split(chunk: TraceChunk) -> Vec<TraceChunk> {
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use model::TraceId;
+
+    use super::*;
+    use crate::io::Settings;
+    use crate::rules::{TagRule, TagValue};
+
+    /// They are not looked at again: compiling one takes far longer than what it is for.
+    #[test]
+    fn expressions_are_compiled_once() {
+        let reject = |pattern: &'static str| TraceRules {
+            reject: vec![TagRule { key: "resource".into(), value: TagValue::Matches(pattern.into()) }],
+            ..TraceRules::default()
+        };
+        let mut stage =
+            TraceStage::new(Arc::new(Labels::new(&Settings::default())), reject("^GET /h"), false);
+        let kept = |stage: &mut TraceStage| {
+            let span = |id| {
+                let (trace, own) = (TraceId::new(0, id).unwrap(), SpanId::new(id).unwrap());
+                let mut span = Span::new("web", trace, own, None);
+                span.resource = if id == 1 { "GET /health".into() } else { "GET /orders".into() };
+                Chunk { spans: vec![span] }
+            };
+            let payloads = stage.dress(UnixNanos(0), &TracerInfo::default(), vec![span(1), span(2)]);
+            let chunks = payloads.iter().flat_map(|payload| &payload.chunks);
+            chunks.flat_map(|chunk| chunk.spans.iter().map(|span| span.span_id.get())).collect::<Vec<_>>()
+        };
+        assert!(stage.rules.is_none(), "not before there is a trace");
+        assert_eq!(kept(&mut stage), [2]);
+        // Were they compiled for each trace, these would hold from here on.
+        stage.set = reject("^GET /o");
+        assert_eq!(kept(&mut stage), [2]);
+    }
 }

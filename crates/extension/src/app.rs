@@ -8,7 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use engine::{Engine, LogRules, TraceRules};
+use engine::{Engine, LogRules, TraceRules, Unusable};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -20,6 +20,7 @@ use crate::extensions_api::{self, ExtensionsApi};
 use crate::function::Function;
 use crate::inbox::Inbox;
 use crate::keys::Keys;
+use crate::ledger::Ledger;
 use crate::log;
 use crate::proc::Probe;
 use crate::sinks::Sinks;
@@ -169,7 +170,8 @@ impl App {
         };
         spawn_local(report_unusable(config.trace_rules, config.log_rules));
         let probe = Probe::new(config.enhanced_metrics && config.proc_metrics, config.lambda.is_managed());
-        Driver { engine, inbox, sinks, otlp, labels, reader, probe, next }.run().await;
+        let ledger = Ledger::default();
+        Driver { engine, inbox, sinks, otlp, labels, reader, probe, ledger, next }.run().await;
         Ok(())
     }
 }
@@ -218,11 +220,18 @@ fn serve_otlp(
 /// Tells of expressions that cannot be used: once the driver has asked for the first event and waits for it.
 async fn report_unusable(rules: TraceRules, log_rules: LogRules) {
     tokio::task::yield_now().await;
-    for (pattern, why) in rules.unusable() {
+    for Unusable { pattern, hidden, why } in rules.unusable() {
         let pattern = shorten(&pattern);
-        log::error(format_args!(
-            "a setting DD_APM_… has the regular expression {pattern:?}, which has no effect: {why}"
-        ));
+        match hidden {
+            None => log::error(format_args!(
+                "a setting DD_APM_… has the regular expression {pattern:?}, which has no effect: {why}"
+            )),
+            Some(name) => log::error(format_args!(
+                "DD_APM_REPLACE_TAGS: the rule of {:?} has the pattern {pattern:?}; ALL THAT IT NAMES IS HIDDEN, as \
+                 it may hold what this rule was to replace: {why}",
+                shorten(&name)
+            )),
+        }
     }
     for (rule, why) in log_rules.unusable() {
         let (pattern, name) = (shorten(&rule.pattern), shorten(&rule.name));

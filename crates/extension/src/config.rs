@@ -11,6 +11,7 @@ use model::{InitializationType, Signal, Text};
 use secrets::{ApiKey, Exceptions, Proxy};
 
 use crate::address::Address;
+use crate::egress::Protocol;
 use crate::log::Level;
 use crate::settings;
 use crate::settings::file::Entries;
@@ -44,6 +45,7 @@ pub struct Config {
     pub tls_cert_file: Option<PathBuf>,
     pub skip_ssl_validation: bool,
     pub min_tls_version: MinTls,
+    pub http_protocol: Protocol,
     /// What https connections go over, and which do not.
     pub proxy: Option<Proxy>,
     pub no_proxy: Exceptions,
@@ -82,6 +84,7 @@ pub struct Config {
     /// Whether the kernel is asked for what invocations use.
     pub proc_metrics: bool,
     pub enhanced_metrics: bool,
+    pub traces_enabled: bool,
     /// How events are read.
     pub trigger: trigger::Settings,
     /// Which traces are left out, and what is replaced in them.
@@ -317,6 +320,7 @@ impl Default for Config {
             tls_cert_file: None,
             skip_ssl_validation: false,
             min_tls_version: MinTls::default(),
+            http_protocol: Protocol::default(),
             proxy: None,
             no_proxy: Exceptions::default(),
             additional: Additional::default(),
@@ -343,6 +347,7 @@ impl Default for Config {
             log_tags: TagChoice::default(),
             proc_metrics: true,
             enhanced_metrics: true,
+            traces_enabled: true,
             trigger: trigger::Settings::default(),
             trace_rules: TraceRules::default(),
             otlp: settings::Otlp::default(),
@@ -573,6 +578,32 @@ mod tests {
         check(Some("false"), Some("true"), true);
         check(Some("true"), Some("false"), true);
         check(Some("false"), Some("false"), false);
+    }
+
+    /// Both names, and the file's, which has the agent's.
+    #[test]
+    fn traces_are_off_by_either_name() {
+        let check = |variables: &[(&str, &str)], want| {
+            assert_eq!(parse(variables).traces_enabled, want, "{variables:?}");
+        };
+        check(&[], true);
+        check(&[("DD_TRACE_ENABLED", "false")], false);
+        check(&[("DD_APM_ENABLED", "false")], false);
+        check(&[("DD_TRACE_ENABLED", "true"), ("DD_APM_ENABLED", "false")], true);
+        assert!(!Config::parse_with(|_| None, "apm_config:\n  enabled: false\n").traces_enabled);
+        assert!(!Config::parse_with(|_| None, "trace_enabled: false\n").traces_enabled);
+    }
+
+    /// Made of digits alone they are still a key, a site and a version.
+    #[test]
+    fn texts_of_digits_are_texts() {
+        let config = parse(&[("DD_API_KEY", "01234567890123456789012345678901"), ("DD_SERVICE", "42")]);
+        assert_eq!(config.keys.api_key.as_deref(), Some("01234567890123456789012345678901"));
+        assert_eq!((config.service.as_deref(), config.problems.len()), (Some("42"), 0));
+        let config = Config::parse_with(|_| None, "api_key: 1234567890\nversion: 1.10\nsite: 4711\n");
+        assert_eq!(config.keys.api_key.as_deref(), Some("1234567890"));
+        assert_eq!((config.version.as_deref(), config.site.as_str()), (Some("1.10"), "4711"));
+        assert_eq!(config.problems, []);
     }
 
     #[test]

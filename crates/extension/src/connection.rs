@@ -1,6 +1,8 @@
-//! An HTTP/1.1 client of one server, on one connection that is kept: for the Extensions API and for each
-//! intake. Says nothing about what is sent or when to give up: callers wrap a call in their deadline.
+//! An HTTP client of one server, on one connection that is kept: for the Extensions API and for each intake. Over
+//! HTTP/1.1, one call at a time; whoever may speak HTTP/2 is handed the connection, for all calls at once. Says nothing
+//! about what is sent or when to give up: callers wrap a call in their deadline.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -15,11 +17,13 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::egress::Egress;
+use crate::egress::{Egress, Protocol};
+use crate::log;
+use crate::session::Session;
 
 /// A connection that was unused for longer by the wall clock, which runs on while Lambda freezes the
 /// sandbox, is not trusted: load balancers and NAT gateways forget connections without a word.
-const MAX_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(50);
 
 /// How long connecting may take where nothing else is said: callers have deadlines of their own.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +35,30 @@ pub(crate) struct Peer {
     egress: Rc<Egress>,
     /// The longest that connecting may take, proxy and TLS included.
     patience: Duration,
+    versions: Rc<Versions>,
     kept: Option<Kept>,
+}
+
+/// Which versions of HTTP a server is spoken to in: what is set, and what it has shown.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    set: Protocol,
+    /// It was offered HTTP/2 and did not take it.
+    is_old: Cell<bool>,
+    is_told: Cell<bool>,
+}
+
+/// A connection that was just made.
+enum Way {
+    Own(Sender),
+    Shared(Session),
+}
+
+/// What has become of a request.
+pub(crate) enum Begun {
+    Answered(Reply),
+    /// Nothing was sent: the server speaks HTTP/2, and this is the connection, for this request and others.
+    Shared(Session, Request<Full<Bytes>>),
 }
 
 struct Kept {
@@ -57,6 +84,8 @@ pub(crate) enum Failure {
     Connect(std::io::Error),
     /// The connection broke.
     Broken(hyper::Error),
+    /// The same of HTTP/2, or of one call on its connection.
+    Stream(h2::Error),
     /// The connection was open for so long, and nothing came.
     Silent(Duration),
     /// It was not made: the time for it was over before its turn.
@@ -68,15 +97,49 @@ impl fmt::Display for Failure {
         match self {
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
+            Self::Stream(error) if error.is_reset() => write!(f, "the request was ended: {error}"),
+            Self::Stream(error) => write!(f, "the connection broke: {error}"),
             Self::Silent(time) => write!(f, "no answer within {time:?}"),
             Self::NotBegun => write!(f, "its turn did not come in time"),
         }
     }
 }
 
+impl Versions {
+    pub(crate) fn new(set: Protocol) -> Rc<Self> {
+        Rc::new(Self { set, is_old: Cell::new(false), is_told: Cell::new(false) })
+    }
+
+    /// The server speaks HTTP/1.1 only. Told once, if that is not what is set.
+    pub(crate) fn is_old(&self, server: &Address) {
+        self.is_old.set(true);
+        if self.set == Protocol::Http2 && !self.is_told.replace(true) {
+            let server = server.authority();
+            log::warn(format_args!(
+                "{server} does not speak HTTP/2, which DD_HTTP_PROTOCOL is set to; HTTP/1.1 is used for it"
+            ));
+        }
+    }
+
+    /// It did not answer in HTTP/1.1 either: nothing is known.
+    pub(crate) fn forget(&self) {
+        self.is_old.set(false);
+    }
+
+    fn now(&self) -> Protocol {
+        if self.is_old.get() { Protocol::Http1 } else { self.set }
+    }
+}
+
 impl Peer {
+    /// Over HTTP/1.1.
     pub(crate) fn new(address: Address, egress: Rc<Egress>) -> Self {
-        Self { address, egress, patience: PATIENCE, kept: None }
+        Self { address, egress, patience: PATIENCE, versions: Versions::new(Protocol::Http1), kept: None }
+    }
+
+    /// Over what these say.
+    pub(crate) fn speaking(self, versions: Rc<Versions>) -> Self {
+        Self { versions, ..self }
     }
 
     /// Connects within this time or not at all.
@@ -100,16 +163,31 @@ impl Peer {
         request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Reply, Failure> {
+        match self.begin(request, limit).await? {
+            Begun::Answered(reply) => Ok(reply),
+            Begun::Shared(session, request) => session.call(request, limit).await,
+        }
+    }
+
+    /// The same, unless the connection is one for many calls: it is handed over.
+    pub(crate) async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Begun, Failure> {
         if let Some(mut sender) = self.take_kept()
             && sender.ready().await.is_ok()
             && let Ok(response) = sender.send_request(request.clone()).await
         {
-            return Ok(self.finish(sender, response, limit).await);
+            return Ok(Begun::Answered(self.finish(sender, response, limit).await));
         }
         let in_time = timeout(self.patience, self.connect()).await;
-        let mut sender = in_time.unwrap_or_else(|_| Err(self.too_slow()))?;
+        let mut sender = match in_time.unwrap_or_else(|_| Err(self.too_slow()))? {
+            Way::Own(sender) => sender,
+            Way::Shared(session) => return Ok(Begun::Shared(session, request)),
+        };
         let response = sender.send_request(request).await.map_err(Failure::Broken)?;
-        Ok(self.finish(sender, response, limit).await)
+        Ok(Begun::Answered(self.finish(sender, response, limit).await))
     }
 
     fn take_kept(&mut self) -> Option<Sender> {
@@ -148,14 +226,22 @@ impl Peer {
         Failure::Connect(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
     }
 
-    async fn connect(&self) -> Result<Sender, Failure> {
-        let stream = self.egress.connect(&self.address).await.map_err(Failure::Connect)?;
+    async fn connect(&self) -> Result<Way, Failure> {
+        let offered = self.versions.now();
+        let (stream, is_http2) =
+            self.egress.connect(&self.address, offered).await.map_err(Failure::Connect)?;
+        if is_http2 {
+            return Session::begin(stream, &self.address).await.map(Way::Shared);
+        }
+        if offered == Protocol::Http2 {
+            self.versions.is_old(&self.address);
+        }
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
         // Ends when the sender is dropped or the server closes; an error shows in the pending call.
         spawn_local(async move {
             let _ = connection.await;
         });
-        Ok(sender)
+        Ok(Way::Own(sender))
     }
 }
 

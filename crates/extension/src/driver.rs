@@ -3,17 +3,20 @@
 //! Between invocations nothing is pending but `/event/next` and the listeners, so the process sleeps without
 //! a timer.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::{Effect, Engine, Input};
 use model::{Signal, UnixNanos};
+use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::inbox::{Arrival, Inbox};
-use crate::log;
+use crate::ledger::{Ledger, Source};
+use crate::log::{self, Level};
 use crate::proc::Probe;
 use crate::sinks::Sinks;
 use crate::sources;
@@ -35,6 +38,7 @@ pub(crate) struct Driver {
     /// Reads what passes through the Runtime API proxy.
     pub(crate) reader: sources::runtime_proxy::Reader,
     pub(crate) probe: Probe,
+    pub(crate) ledger: Ledger,
     /// To the task that asks the Extensions API for the next event.
     pub(crate) next: mpsc::UnboundedSender<()>,
 }
@@ -42,20 +46,14 @@ pub(crate) struct Driver {
 impl Driver {
     /// Runs until the engine says that it is over.
     pub(crate) async fn run(mut self) {
+        let mut alarm = pin!(None);
         loop {
             if self.carry_out() {
                 return;
             }
             // Whoever was woken gets a turn even when the inbox is never empty.
             yield_now().await;
-            match self.engine.deadline() {
-                None => self.inbox.arrived(self.is_full()).await,
-                Some(deadline) => {
-                    let left = deadline.since(now()).max(MIN_WAIT);
-                    // Elapsed or not is seen below, by the clock.
-                    let _ = timeout(left, self.inbox.arrived(self.is_full())).await;
-                }
-            }
+            self.wait(alarm.as_mut()).await;
             self.take_in();
             if self.engine.deadline().is_some_and(|deadline| deadline <= now()) {
                 self.engine.tick(now());
@@ -63,20 +61,64 @@ impl Driver {
         }
     }
 
+    /// Until something has arrived or the engine's next deadline is near. Elapsed or not is seen by the clock.
+    async fn wait(&self, mut alarm: Pin<&mut Option<Sleep>>) {
+        let arrived = self.inbox.arrived(self.is_full());
+        let Some(deadline) = self.engine.deadline() else {
+            alarm.set(None);
+            return arrived.await;
+        };
+        let until = Instant::now() + deadline.since(now()).max(MIN_WAIT);
+        // A timer that is set wakes the kernel's wait for sockets: it is left alone while it is right.
+        let is_right = alarm.as_ref().as_pin_ref().is_some_and(|set| {
+            let off = set.deadline().max(until) - set.deadline().min(until);
+            !set.is_elapsed() && off < MIN_WAIT
+        });
+        if !is_right {
+            alarm.set(Some(sleep_until(until)));
+        }
+        let Some(alarm) = alarm.as_pin_mut() else { return };
+        select! {
+            biased;
+            () = arrived => {}
+            () = alarm => {}
+        }
+    }
+
     /// Carries out all that the engine wants; `true` when that is to leave.
     fn carry_out(&mut self) -> bool {
         while let Some(effect) = self.engine.poll() {
             match effect {
-                // The task lives as long as the process: a failed send cannot be.
-                Effect::Next => drop(self.next.send(())),
-                Effect::Send { id, batch, deadline, to } => self.sinks.send(id, batch, deadline, to),
+                Effect::Next => {
+                    self.tell_books(None);
+                    // The task lives as long as the process: a failed send cannot be.
+                    let _ = self.next.send(());
+                }
+                Effect::Send { id, batch, deadline, to } => {
+                    self.sinks.send(id, batch, deadline, to);
+                    self.tell_books(Some("books"));
+                }
                 Effect::Exit => {
+                    self.tell_books(None);
                     self.tell_losses();
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// For whoever misses something: what came in from where, and what became of it. At the end of invocations and of
+    /// the sandbox; under a topic, once a minute at most, when data leaves: managed instances have no other end.
+    fn tell_books(&mut self, topic: Option<&'static str>) {
+        if !log::is_wanted(Level::Debug) || self.ledger.is_empty() {
+            return;
+        }
+        let line = self.ledger.line(&mut self.engine);
+        match topic {
+            Some(topic) => log::seldom(Level::Debug, topic, format_args!("{line}")),
+            None => log::debug(format_args!("{line}")),
+        }
     }
 
     /// There is no later flush that could tell how much never reached Datadog.
@@ -113,6 +155,7 @@ impl Driver {
     }
 
     fn open(&mut self, arrival: Arrival) {
+        let source = Source::of(&arrival);
         let fact = match arrival {
             Arrival::Fact(fact) => Some(fact),
             Arrival::Telemetry(body) => sources::telemetry::decode(&body, &self.inbox),
@@ -124,6 +167,7 @@ impl Driver {
             Arrival::Seen(seen) => Some(self.reader.read(seen)),
         };
         if let Some(fact) = fact {
+            self.ledger.note(source, &fact);
             for told in self.probe.see(now(), &fact) {
                 self.engine.handle(now(), told);
             }
@@ -133,6 +177,7 @@ impl Driver {
 
     fn open_datagrams(&mut self, lines: &[u8]) {
         for fact in sources::dogstatsd::decode(lines, &self.labels, &self.inbox) {
+            self.ledger.note(Source::DogStatsd, &fact);
             self.engine.handle(now(), fact);
         }
     }
@@ -140,6 +185,7 @@ impl Driver {
     fn open_otlp(&mut self, sent: &sources::otlp::Sent) {
         let facts = self.otlp.as_mut().map(|otlp| otlp.decode(sent, &self.inbox));
         for fact in facts.into_iter().flatten() {
+            self.ledger.note(Source::Otlp, &fact);
             self.engine.handle(now(), fact);
         }
     }

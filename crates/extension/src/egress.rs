@@ -17,6 +17,17 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
+/// Which versions of HTTP are spoken to intakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What the server chooses with TLS; without it HTTP/1.1.
+    Auto,
+    #[default]
+    Http1,
+    /// The same, but a server without TLS is spoken to in HTTP/2 at once, and one that does not speak it is told of.
+    Http2,
+}
+
 /// How all connections are made.
 #[derive(Default)]
 pub(crate) struct Egress {
@@ -24,6 +35,8 @@ pub(crate) struct Egress {
     proxy: Option<Proxy>,
     /// What is reached without it.
     direct: Exceptions,
+    /// To intakes: whoever gives the key, and Lambda, are asked over HTTP/1.1.
+    protocol: Protocol,
 }
 
 impl Egress {
@@ -39,17 +52,31 @@ impl Egress {
 
     fn with(config: &Config, is_unchecked: bool) -> Rc<Self> {
         let tls = Tls::new(config.tls_cert_file.clone(), config.min_tls_version, is_unchecked);
-        Rc::new(Self { tls, proxy: config.proxy.clone(), direct: config.no_proxy.clone() })
+        let (proxy, direct) = (config.proxy.clone(), config.no_proxy.clone());
+        Rc::new(Self { tls, proxy, direct, protocol: config.http_protocol })
     }
 
-    /// A connection that is ready for a request. How long it may take is the caller's business.
-    pub(crate) async fn connect(&self, to: &Address) -> io::Result<Box<dyn Stream>> {
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// A connection that is ready for a request, and whether it is to be of HTTP/2. How long it may take is the caller's
+    /// business.
+    pub(crate) async fn connect(
+        &self,
+        to: &Address,
+        protocol: Protocol,
+    ) -> io::Result<(Box<dyn Stream>, bool)> {
         let way = self.proxy.as_ref().filter(|_| to.tls && !self.direct.has(&to.host, to.port));
         let stream = match way {
             Some(proxy) => self.tunnel(proxy, to).await?,
             None => tcp(&to.host, to.port).await?,
         };
-        if to.tls { self.tls.connect(&to.host, stream).await } else { Ok(stream) }
+        if to.tls {
+            self.tls.connect(&to.host, stream, protocol != Protocol::Http1).await
+        } else {
+            Ok((stream, protocol == Protocol::Http2))
+        }
     }
 
     async fn tunnel(&self, proxy: &Proxy, to: &Address) -> io::Result<Box<dyn Stream>> {
@@ -58,7 +85,7 @@ impl Egress {
         };
         let mut stream = tcp(&proxy.base.host, proxy.base.port).await.map_err(of_proxy)?;
         if proxy.base.tls {
-            stream = self.tls.connect(&proxy.base.host, stream).await.map_err(of_proxy)?;
+            (stream, _) = self.tls.connect(&proxy.base.host, stream, false).await.map_err(of_proxy)?;
         }
         stream.write_all(&proxy.question(&to.host, to.port)).await.map_err(of_proxy)?;
         stream.flush().await.map_err(of_proxy)?;

@@ -47,6 +47,7 @@ impl Function {
             trace_rules: config.trace_rules.clone(),
             compute_stats: config.compute_stats,
             enhanced_metrics: config.enhanced_metrics,
+            traces: config.traces_enabled,
             logs: config.logs(),
             log_rules: config.log_rules.clone(),
             platform_logs: config.platform_logs,

@@ -59,6 +59,11 @@ pub fn set_level(level: Level) {
     LOG.with_borrow_mut(|log| log.level = level);
 }
 
+/// Whether a line of this level would be printed: for what takes some work to say.
+pub fn is_wanted(level: Level) -> bool {
+    LOG.with_borrow(|log| level <= log.level)
+}
+
 pub fn error(text: fmt::Arguments<'_>) {
     print(Level::Error, None, text);
 }

@@ -512,6 +512,19 @@ mod tests {
         assert_eq!(off.see(now, &done("r1")), []);
     }
 
+    /// Between the list of processes and the look at one it may end.
+    #[test]
+    fn a_process_that_ends_meanwhile_costs_itself() {
+        let proc = Proc::new("ended");
+        proc.write("8/status", "nothing of it can be read any more");
+        proc.write("9", "");
+        let mut probe = Probe::of(proc.0.clone(), std::env::temp_dir(), true);
+        let now = UnixNanos::from_secs(1);
+        probe.see(now, &invoke("r1"));
+        let told = figures(&probe.see(now, &done("r1")));
+        assert!(told.contains("fd_use=3 threads_use=3"), "{told}");
+    }
+
     /// Processes are many and invocations may be quick: one look serves all within its time.
     #[test]
     fn processes_are_looked_at_seldom() {

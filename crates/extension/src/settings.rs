@@ -62,6 +62,8 @@ const ADDRESS: &str = "an http or https address";
 const PROXY: &str = "the address of an HTTP proxy";
 const BY_SITE: &str = "by the site";
 const BY_REGION: &str = "by the region";
+/// The level of a signal, when that of all data holds.
+const AS_ALL: &str = "DD_COMPRESSION_LEVEL";
 const BOOL: &str = "true or false";
 const PORT: &str = "a port, 0 to 65535";
 const PORT_OF: &str = "an address with a port";
@@ -456,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_default_that_is_told_is_the_one_that_holds() {
-        for setting in all().filter(|s| !["none", BY_SITE, BY_REGION].contains(&s.default)) {
+        for setting in all().filter(|s| !["none", BY_SITE, BY_REGION, AS_ALL].contains(&s.default)) {
             let mut config = Config::default();
             assert!((setting.read)(&mut config, setting.default), "{}", setting.key);
             let optional = [&mut config.serverless_logs_enabled, &mut config.logs_enabled];

@@ -20,6 +20,10 @@ use tokio_rustls::rustls::{
 use crate::egress::Stream;
 use crate::log;
 
+/// What is agreed on with TLS.
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
+
 /// The lowest version of TLS that is spoken. There is none below 1.2 here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinTls {
@@ -44,7 +48,13 @@ impl Tls {
         Self { authorities, min, is_unchecked, connector: OnceCell::new() }
     }
 
-    pub(crate) async fn connect(&self, host: &str, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+    /// With HTTP/1.1 alone, or HTTP/2 if the server takes it; gives whether it does.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: Box<dyn Stream>,
+        offers_http2: bool,
+    ) -> io::Result<(Box<dyn Stream>, bool)> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connector = match self.connector.get() {
             Some(connector) => connector,
@@ -53,7 +63,13 @@ impl Tls {
                 self.connector.get_or_init(|| made)
             }
         };
-        Ok(Box::new(connector.connect(name, stream).await?))
+        let stream = if offers_http2 {
+            connector.with_alpn(vec![HTTP_2.to_vec(), HTTP_1.to_vec()]).connect(name, stream).await?
+        } else {
+            connector.connect(name, stream).await?
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        Ok((Box::new(stream), is_http2))
     }
 
     fn connector(&self) -> Result<TlsConnector, Error> {
@@ -77,7 +93,7 @@ impl Tls {
             builder.with_root_certificates(roots)
         }
         .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP_1.to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }
 

@@ -37,6 +37,8 @@ pub mod trace {
     pub const SPAN_LINKS: &str = "_dd.span_links";
     /// Comma-separated function tags on a tracer payload.
     pub const FUNCTION_TAGS: &str = "_dd.tags.function";
+    /// The same of a container.
+    pub const CONTAINER_TAGS: &str = "_dd.tags.container";
     pub const SPAN_KIND: &str = "span.kind";
     pub const ERROR_MESSAGE: &str = "error.message";
     /// The extension's name for the message in universal instrumentation.

@@ -176,6 +176,8 @@ pub struct TracerInfo {
     pub language_version: Text,
     pub tracer_version: Text,
     pub container_id: Text,
+    /// Of the container that it runs in, `key:value` with commas between.
+    pub container_tags: Text,
     /// The tracer marked the top-level spans itself.
     pub computed_top_level: bool,
     /// The tracer computed trace statistics itself: the backend must not.

@@ -69,17 +69,42 @@ impl SpanStats {
 
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
-        let key = |key: &StatsKey| {
-            let texts = [&key.service, &key.name, &key.resource, &key.kind, &key.span_kind];
-            let more = [&key.http_method, &key.http_endpoint, &key.grpc_status, &key.service_source];
-            texts.iter().chain(&more).map(|text| text.len()).sum::<usize>()
-                + key.peer_tags.iter().map(|tag| tag.len() + 3).sum::<usize>()
-        };
-        let group = |(k, group): &(StatsKey, StatsGroup)| {
-            400 + key(k) + 8 * (group.ok.contiguous().1.len() + group.error.contiguous().1.len())
-        };
-        256 + self.buckets.iter().flat_map(|bucket| &bucket.groups).map(group).sum::<usize>()
+        HEAD + self.buckets.iter().flat_map(|bucket| &bucket.groups).map(weight).sum::<usize>()
     }
+
+    /// The same in parts of at most `max` bytes each, groups that are larger alone.
+    pub fn parts(mut self, max: usize) -> Vec<Self> {
+        let buckets = std::mem::take(&mut self.buckets);
+        let (mut parts, mut bytes): (Vec<Self>, usize) = (Vec::new(), max);
+        for StatsBucket { start, duration, groups } in buckets {
+            for group in groups {
+                let more = weight(&group);
+                if bytes + more > max {
+                    parts.push(self.clone());
+                    bytes = HEAD;
+                }
+                bytes += more;
+                let Some(part) = parts.last_mut() else { continue };
+                match part.buckets.last_mut().filter(|last| last.start == start) {
+                    Some(last) => last.groups.push(group),
+                    None => part.buckets.push(StatsBucket { start, duration, groups: vec![group] }),
+                }
+            }
+        }
+        parts
+    }
+}
+
+/// About how many bytes stand around the groups.
+const HEAD: usize = 256;
+
+/// About how many bytes a group takes.
+fn weight((key, group): &(StatsKey, StatsGroup)) -> usize {
+    let texts = [&key.service, &key.name, &key.resource, &key.kind, &key.span_kind];
+    let more = [&key.http_method, &key.http_endpoint, &key.grpc_status, &key.service_source];
+    let texts = texts.iter().chain(&more).map(|text| text.len()).sum::<usize>()
+        + key.peer_tags.iter().map(|tag| tag.len() + 3).sum::<usize>();
+    400 + texts + 8 * (group.ok.contiguous().1.len() + group.error.contiguous().1.len())
 }
 
 /// Durations in logarithmic bins, each of them within 0.8 % of what it was; the bins are those of Datadog's
@@ -158,6 +183,36 @@ mod tests {
             assert!((filled[at] / n - 1.0).abs() < 0.0079, "{} {n}", filled[at]);
         }
         assert_eq!(filled.len(), 5);
+    }
+
+    #[test]
+    fn parts_hold_all_and_are_within_a_bound() {
+        let bucket = |n: u64| {
+            let group = |k: usize| {
+                let resource = format!("GET /{n}/{}", "x".repeat(k * 10));
+                (
+                    StatsKey { resource: resource.into(), ..StatsKey::default() },
+                    StatsGroup { hits: 1, ..StatsGroup::default() },
+                )
+            };
+            let (start, duration) = (UnixNanos::from_secs(n * 10), Duration::from_secs(10));
+            StatsBucket { start, duration, groups: (0..50).map(group).collect() }
+        };
+        let all =
+            SpanStats { env: "prod".into(), buckets: (1..4).map(bucket).collect(), ..SpanStats::default() };
+        let groups = |of: &[SpanStats]| -> Vec<_> {
+            let buckets = of.iter().flat_map(|part| &part.buckets);
+            buckets.flat_map(|b| b.groups.iter().map(|(key, _)| (b.start, key.resource.clone()))).collect()
+        };
+        for max in [0, 1000, 5000, 1 << 20] {
+            let parts = all.clone().parts(max);
+            assert_eq!(groups(&parts), groups(std::slice::from_ref(&all)), "{max}");
+            assert!(parts.iter().all(|part| part.env == "prod"));
+            let is_bounded = |part: &SpanStats| part.weight() <= max || part.hits() == 1;
+            assert!(parts.iter().all(is_bounded), "{max}");
+        }
+        assert_eq!(all.clone().parts(1 << 20), [all]);
+        assert_eq!(SpanStats::default().parts(10), []);
     }
 
     #[test]

@@ -43,6 +43,16 @@ pub struct Compressed<'b> {
     pub encoding: Encoding,
 }
 
+impl<'b> Compressed<'b> {
+    /// What zstd made of it; as it was when that failed.
+    fn of(body: &'b [u8], packed: io::Result<Vec<u8>>) -> Self {
+        match packed {
+            Ok(packed) => Self { body: Cow::Owned(packed), encoding: Encoding::Zstd },
+            Err(_) => Self { body: Cow::Borrowed(body), encoding: Encoding::Identity },
+        }
+    }
+}
+
 /// Compresses many bodies with one working memory, which it keeps between them (some hundred KB once used).
 pub struct Compressor {
     level: i32,
@@ -75,10 +85,7 @@ impl Compressor {
         match encoding {
             Encoding::Identity => identity,
             Encoding::Gzip => Compressed { body: Cow::Owned(gzip::pack(body)), encoding },
-            Encoding::Zstd => match self.zstd(body) {
-                Ok(packed) => Compressed { body: Cow::Owned(packed), encoding },
-                Err(_) => identity,
-            },
+            Encoding::Zstd => Compressed::of(body, self.zstd(body)),
         }
     }
 
@@ -179,6 +186,14 @@ mod tests {
             let _ = decompress(&body, "zstd", 1000);
             let _ = decompress(&[b"\x28\xb5\x2f\xfd".as_slice(), &body].concat(), "zstd", 1000);
         }
+    }
+
+    /// A body that is said to be packed and is not is lost.
+    #[test]
+    fn what_cannot_be_packed_says_so() {
+        let as_it_is = Compressed { body: Cow::Borrowed(&b"body"[..]), encoding: Encoding::Identity };
+        assert_eq!(Compressed::of(b"body", Err(io::ErrorKind::OutOfMemory.into())), as_it_is);
+        assert_eq!(Compressed::of(b"body", Ok(vec![1])).encoding, Encoding::Zstd);
     }
 
     #[test]

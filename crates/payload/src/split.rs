@@ -255,8 +255,11 @@ fn measure(scratch: &mut Writer, write: impl FnOnce(&mut Writer)) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use model::{
-        Log, LogLevel, Series, SeriesKind, Sketch, SketchSeries, SpanId, Tags, Text, TraceId, UnixNanos,
+        Log, LogLevel, Series, SeriesKind, Sketch, SketchSeries, SpanId, SpanStats, StatsBucket, StatsGroup,
+        StatsKey, Tags, Text, TraceId, UnixNanos,
     };
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
@@ -455,6 +458,34 @@ mod tests {
         check(Batch::Sketches(vec![sketches(1); 2001]), &[1000, 1000, 1], 0);
         check(Batch::Sketches(vec![sketches(1_000_000); 3]), &[2, 1], 0);
         check(Batch::Sketches(vec![sketches(5_000_000)]), &[], 1);
+    }
+
+    /// What counts is how long they are for the intake, not what they take in memory.
+    #[test]
+    fn statistics_are_cut_by_their_encoded_size() {
+        let made = |resource: usize, groups: usize| {
+            let key = StatsKey { resource: "x".repeat(resource).into(), ..StatsKey::default() };
+            let groups = vec![(key, StatsGroup::default()); groups];
+            let (start, duration) = (UnixNanos::from_secs(10), Duration::from_secs(10));
+            let buckets = vec![StatsBucket { start, duration, groups }];
+            ClientStats::Made(Box::new(SpanStats { buckets, ..SpanStats::default() }))
+        };
+        let check = |all: Vec<ClientStats>, want: &[usize]| {
+            let packed = pack(Batch::Stats(all));
+            assert_eq!(packed.requests.iter().map(|(batch, _)| items(batch)).collect::<Vec<_>>(), want);
+            assert_eq!(packed.oversized, 0);
+            for (batch, body) in &packed.requests {
+                assert!(body.len() <= endpoint(Signal::Stats).target_bytes, "{}", body.len());
+                assert_eq!(&encode(batch), body);
+            }
+        };
+        check(vec![made(10, 10); 100], &[100]);
+        check(vec![made(500, 1000); 5], &[3, 2]);
+        check(vec![made(2_900_000, 1); 3], &[1, 1, 1]);
+        let sent = ClientStats::Sent(
+            b"\x81\xa5Stats\xc6\x00\x16\xe3\x60".iter().copied().chain(vec![0; 1_500_000]).collect(),
+        );
+        check(vec![sent; 3], &[1, 1, 1]);
     }
 
     #[test]

@@ -107,7 +107,8 @@ pub(crate) fn tracer_payload() -> impl Strategy<Value = TracerPayload> {
                 language_version,
                 tracer_version,
                 container_id,
-                // Not in the payload: they are acted on before.
+                // Not in the payload as such: they are acted on before.
+                container_tags: "".into(),
                 computed_top_level: false,
                 computed_stats: false,
             },

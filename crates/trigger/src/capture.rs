@@ -185,6 +185,20 @@ mod tests {
         );
     }
 
+    /// Whatever the secret is, and however its name is written.
+    #[test]
+    fn secrets_that_are_no_texts_are_left_out_too() {
+        for secret in
+            [json!("x"), json!(1234), json!(1.5), json!(true), json!(null), json!(["x", {"y": "z"}])]
+        {
+            for name in ["password", "PASSWORD", "Api_Key", "X-Api-Key", "Secret", "pwd", "token"] {
+                check(json!({ "a": { name: secret } }), 10, &[(&format!("p.a.{name}"), "redacted")]);
+                let text = format!(r#"{{"{name}":"redacted"}}"#);
+                check(json!({ "a": { name: secret } }), 1, &[("p.a", &text)]);
+            }
+        }
+    }
+
     #[test]
     fn all_is_bounded() {
         let many: Value = (0..10_000).map(|n| format!("{n}{}", "ä".repeat(5000))).collect();

@@ -72,6 +72,92 @@ fn every_record_of_a_batch_counts() {
     assert_eq!(each, [None, a, b, a, b, None]);
 }
 
+/// Not only the first record was written by somebody.
+#[test]
+fn every_record_of_a_batch_has_its_pointer() {
+    let check = |name: &str, change: fn(&mut Value, usize)| {
+        let mut event: Value = serde_json::from_str(testkit::event(name)).unwrap();
+        let first = event["Records"][0].clone();
+        event["Records"] = (0..3)
+            .map(|n| {
+                let mut record = first.clone();
+                change(&mut record, n);
+                record
+            })
+            .collect();
+        let links = read(&event, &function(), &Settings::default()).links;
+        let hashes: HashSet<_> =
+            links.iter().filter_map(|link| link.attributes.get("ptr.hash").cloned()).collect();
+        assert_eq!(hashes.len(), 3, "{name}: {links:?}");
+    };
+    check("s3", |record, n| record["s3"]["object"]["key"] = format!("orders/{n}.json").into());
+    check("dynamodb", |record, n| {
+        record["eventName"] = "INSERT".into();
+        record["dynamodb"]["Keys"] = json!({"id": {"N": n.to_string()}});
+    });
+}
+
+/// China and the US government have their own.
+#[test]
+fn arns_are_of_the_partition_of_the_region() {
+    let check = |name: &str, region: &str, want: &str| {
+        let event: Value = serde_json::from_str(testkit::event(name)).unwrap();
+        let found = read(&event, &Function { region: region.into(), ..function() }, &Settings::default());
+        assert_eq!(found.event_source_arn.as_deref(), Some(want));
+    };
+    let url = "function-url";
+    check(url, "cn-north-1", "arn:aws-cn:lambda:cn-north-1:123456789012:url:orders");
+    check(url, "us-gov-west-1", "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:url:orders");
+    check(url, "eu-west-1", "arn:aws:lambda:eu-west-1:123456789012:url:orders");
+    let api = "http-api";
+    check(api, "cn-north-1", "arn:aws-cn:apigateway:cn-north-1::/apis/a1b2c3d4e5/stages/$default");
+    check(api, "us-gov-west-1", "arn:aws-us-gov:apigateway:us-gov-west-1::/apis/a1b2c3d4e5/stages/$default");
+}
+
+#[test]
+fn a_kinesis_span_has_all_of_its_tags() {
+    let found = reading("kinesis");
+    let [span] = &found.inferred[..] else { panic!("{:?}", found.inferred) };
+    for key in [
+        "operation_name",
+        "stream_name",
+        "shard_id",
+        "event_source_arn",
+        "event_id",
+        "event_name",
+        "event_version",
+        "partition_key",
+    ] {
+        assert!(span.tags.get(key).is_some_and(|value| !value.is_empty()), "{key}: {:?}", span.tags);
+    }
+}
+
+/// SNS leaves the attributes out of a message that has none.
+#[test]
+fn a_notification_without_attributes_has_its_span() {
+    let found = reading("sqs-sns-no-attributes");
+    let spans: Vec<_> = found.inferred.iter().map(|span| (&*span.name, &*span.resource)).collect();
+    assert_eq!(spans, [("aws.sns", "order-events"), ("aws.sqs", "orders")]);
+}
+
+/// Anybody who may send to a queue writes this.
+#[test]
+fn a_trace_header_of_any_length_is_read_or_left() {
+    let check = |header: &str, want: Option<u64>| {
+        let event = json!({"Records": [{"eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:r:1:q",
+            "attributes": {"AWSTraceHeader": header}}]});
+        let parent = read(&event, &function(), &Settings::default()).parent;
+        assert_eq!(parent.map(|parent| parent.trace_id.low()), want, "{header}");
+    };
+    let whole = "Root=1-65eb7350-000000006dfd06bf489aa4e5;Parent=48cc02b6aafae897;Sampled=1";
+    check(whole, Some(0x6dfd_06bf_489a_a4e5));
+    for end in 0.."Root=1-65eb7350-000000006dfd06bf489aa4e5".len() {
+        check(whole.get(..end).unwrap(), None);
+    }
+    check("Root=1-65eb7350-00000000;Parent=1", None);
+    check("Root=1-65eb7350-0000000ö6dfd06bf489aa4e;Parent=1", None);
+}
+
 #[test]
 fn links_are_bounded() {
     let record = |n: usize| {

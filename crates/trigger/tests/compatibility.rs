@@ -102,6 +102,8 @@ on the way has its span, the parent of the next. A carrier that holds a Step Fun
 (`Execution` and `State`) stands for the state machine's span.
 
 What calls of the AWS SDK tell, and who reads it, is in [compatibility-aws-sdk.md](compatibility-aws-sdk.md).
+What tracers, exporters and DogStatsD clients send, and every difference from Datadog's own trace agent with its reason, is in
+[compatibility-tracers.md](compatibility-tracers.md).
 
 ## Sources
 

@@ -149,6 +149,19 @@ pub fn status_code(response: &[u8]) -> Option<u16> {
     u16::try_from(code).ok().filter(|code| (100..1000).contains(code))
 }
 
+/// What became of the durable execution that an invocation is a part of (`{"Status": "PENDING", …}`), as the handler's
+/// response says. `None` when it says something else.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/durable-functions.html>
+pub fn execution_status(response: &[u8]) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Response {
+        #[serde(rename = "Status")]
+        status: serde_json::Value,
+    }
+    let status = serde_json::from_slice::<Response>(response).ok()?.status;
+    ["SUCCEEDED", "FAILED", "PENDING"].into_iter().find(|known| status.as_str() == Some(known))
+}
+
 fn whole(n: f64) -> Option<u64> {
     (n.fract() == 0.0 && (0.0..1e9).contains(&n)).then_some(n as u64)
 }
@@ -272,6 +285,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_became_of_durable_executions() {
+        let check = |response: &str, want| {
+            assert_eq!(execution_status(response.as_bytes()), want, "{response}");
+        };
+        check(r#"{"Result":"{\"Status\":\"FAILED\"}","Status":"SUCCEEDED"}"#, Some("SUCCEEDED"));
+        check(r#"{"Status":"FAILED","Error":{}}"#, Some("FAILED"));
+        check(r#"{"Status":"PENDING"}"#, Some("PENDING"));
+        for none in [
+            "",
+            "null",
+            "[]",
+            r#""PENDING""#,
+            "{}",
+            r#"{"Status":7}"#,
+            r#"{"Status":"perhaps"}"#,
+            r#"{"status":"PENDING"}"#,
+        ] {
+            check(none, None);
+        }
+    }
+
     proptest! {
         /// Texts that look like base64 are written in base64, so they come back too.
         #[test]
@@ -295,6 +330,7 @@ mod tests {
             EndHeaders::read([(name.as_str(), value.as_str())]);
             StartAnswer::read([(name.as_str(), value.as_str())]);
             status_code(value.as_bytes());
+            execution_status(value.as_bytes());
         }
     }
 }

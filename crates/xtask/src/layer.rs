@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use crate::link;
+use crate::link::{self, C, Target};
+use crate::musl::Musl;
 use crate::real::{Found, Missing};
 
 /// As Lambda names it, and as Rust does.
@@ -30,7 +31,7 @@ pub(crate) fn build(root: &Path, architecture: &str) -> Result<()> {
         let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
         bail!("there is no architecture {architecture:?} in Lambda; there are: {}", names.join(", "));
     };
-    let binary = laid_out(root, &linkable(target)?)?;
+    let binary = laid_out(root, &linkable(root, target)?)?;
     let bytes = fs::read(&binary).with_context(|| binary.display().to_string())?;
     if let Some(interpreter) = interpreter(&bytes)? {
         bail!("{} is not static: it asks for {interpreter}", binary.display());
@@ -57,41 +58,47 @@ pub(crate) fn for_tests(root: &Path) -> Result<Result<Found, Missing>> {
 
 /// The binary of the layer for this machine.
 pub(crate) fn laid_out_here(root: &Path) -> Result<PathBuf> {
-    laid_out(root, &own_target()?)
+    laid_out(root, &own_target(root)?)
 }
 
 /// The same with the names of its functions, in a folder of its own and laid out as it comes: to be looked at.
-pub(crate) fn with_names(root: &Path, folder: &Path) -> Result<PathBuf> {
-    let target = own_target()?;
+/// With the C library that is in it.
+pub(crate) fn with_names(root: &Path, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let target = own_target(root)?;
     let mut environment = link::environment(root, &target, false)?;
     environment.push(("CARGO_PROFILE_RELEASE_STRIP".to_owned(), "none".to_owned()));
-    compile(root, folder, &target, environment)
+    Ok((compile(root, folder, &target.name, environment)?, target.libc()?))
 }
 
-/// musl where its standard library is installed; else, for the machine's own architecture, a static glibc.
-fn linkable(musl: &str) -> Result<String> {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
-    let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
+/// musl where its standard library is installed or can be put together; else, for the machine's own architecture, a static glibc.
+fn linkable(root: &Path, musl: &str) -> Result<Target> {
+    let sysroot = PathBuf::from(link::said("rustc", &["--print", "sysroot"])?);
     let installed = |target: &str| sysroot.join("lib/rustlib").join(target).join("lib").is_dir();
+    let is_own = musl.starts_with(std::env::consts::ARCH);
     if installed(musl) {
-        return Ok(musl.to_owned());
+        return Ok(Target { name: musl.to_owned(), c: C::Musl });
     }
+    let why = match is_own.then(|| Musl::here(root)).transpose()? {
+        Some(Ok(musl)) => return Ok(Target { name: musl.target().to_owned(), c: C::DebiansMusl(musl) }),
+        Some(Err(missing)) => format!("; {missing}"),
+        None => String::new(),
+    };
     let gnu = musl.replace("musl", "gnu");
-    if !installed(&gnu) || !gnu.starts_with(std::env::consts::ARCH) {
-        bail!("the target {musl} is not installed: `rustup target add {musl}`");
+    if !installed(&gnu) || !is_own {
+        bail!("the target {musl} is not installed: `rustup target add {musl}`{why}");
     }
     eprintln!(
-        "note: {musl} is not installed (`rustup target add {musl}`): linking glibc statically instead. Host names are then looked up \
+        "note: {musl} is not installed (`rustup target add {musl}`{why}): linking glibc statically instead. Host names are then looked up \
          with this machine's C library; do not publish this layer for others"
     );
-    Ok(gnu)
+    Ok(Target { name: gnu, c: C::Glibc })
 }
 
 /// What a static binary for this machine is built for.
-fn own_target() -> Result<String> {
+fn own_target(root: &Path) -> Result<Target> {
     let target =
         TARGETS.iter().map(|(_, target)| *target).find(|target| target.starts_with(std::env::consts::ARCH));
-    linkable(target.context("Lambda has no such architecture")?)
+    linkable(root, target.context("Lambda has no such architecture")?)
 }
 
 fn compile(root: &Path, folder: &Path, target: &str, environment: Vec<(String, String)>) -> Result<PathBuf> {
@@ -104,8 +111,8 @@ fn compile(root: &Path, folder: &Path, target: &str, environment: Vec<(String, S
     Ok(folder.join(target).join("release").join(BINARY))
 }
 
-fn laid_out(root: &Path, target: &str) -> Result<PathBuf> {
-    compile(root, &root.join("target"), target, link::environment(root, target, true)?)
+fn laid_out(root: &Path, target: &Target) -> Result<PathBuf> {
+    compile(root, &root.join("target"), &target.name, link::environment(root, target, true)?)
 }
 
 /// The zip: the same bytes for the same files, whenever and wherever it is made.

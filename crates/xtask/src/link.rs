@@ -7,7 +7,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::musl::Musl;
 
 /// The functions that run in every sandbox, as patterns of their sections' names, in two groups; of the C library
 /// its objects. Made by `cargo xtask order`.
@@ -34,8 +36,37 @@ const ZSTD: &[&str] = &[
 /// For whoever aborts on a panic nobody unwinds the stack: no tables for that.
 const NO_UNWINDING: &str = "SECTIONS {\n  /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table .gcc_except_table.*) }\n} INSERT AFTER .rodata;\n";
 
+/// What a static binary is built for.
+pub(crate) struct Target {
+    /// As Rust names it.
+    pub(crate) name: String,
+    pub(crate) c: C,
+}
+
+/// The C library in it.
+pub(crate) enum C {
+    /// The one that comes with Rust's target.
+    Musl,
+    DebiansMusl(Musl),
+    Glibc,
+}
+
+impl Target {
+    /// The archive of the C library.
+    pub(crate) fn libc(&self) -> Result<PathBuf> {
+        Ok(match &self.c {
+            C::Musl => {
+                let folder = said("rustc", &["--print", "target-libdir", "--target", &self.name])?;
+                PathBuf::from(folder).join("self-contained/libc.a")
+            }
+            C::DebiansMusl(musl) => musl.libc(),
+            C::Glibc => said("cc", &["-print-file-name=libc.a"])?.into(),
+        })
+    }
+}
+
 /// What cargo's environment has to say for a static binary; with `order` for one laid out by [`ORDER`].
-pub(crate) fn environment(root: &Path, target: &str, order: bool) -> Result<Vec<(String, String)>> {
+pub(crate) fn environment(root: &Path, target: &Target, order: bool) -> Result<Vec<(String, String)>> {
     let mut script = NO_UNWINDING.to_owned();
     if order {
         let patterns = fs::read_to_string(root.join(ORDER)).context(ORDER)?;
@@ -49,26 +80,38 @@ pub(crate) fn environment(root: &Path, target: &str, order: bool) -> Result<Vec<
     let script_file = folder.join(format!("link-{:016x}.ld", hasher.finish()));
     replace(&script_file, script.as_bytes())?;
     let mut flags = vec!["-C target-feature=+crt-static".to_owned()];
-    let arguments = [
+    let mut arguments = vec![
         format!("-B{}", lld()?.display()),
         "-fuse-ld=lld".to_owned(),
-        // Addresses that are put right when the process starts, in a sixtieth of the room.
-        "-Wl,-z,pack-relative-relocs".to_owned(),
         // Functions of equal code are one.
         "-Wl,--icf=all".to_owned(),
         "-Wl,--no-eh-frame-hdr".to_owned(),
         script_file.display().to_string(),
     ];
+    let mut environment = Vec::new();
+    match &target.c {
+        // Its musl is older than 1.2.4, which was the first to know them: the process would not start.
+        C::DebiansMusl(musl) => environment.extend(musl.environment()),
+        // Addresses that are put right when the process starts, in a sixtieth of the room.
+        C::Musl | C::Glibc => arguments.push("-Wl,-z,pack-relative-relocs".to_owned()),
+    }
     flags.extend(arguments.iter().map(|argument| format!("-C link-arg={argument}")));
     let defines: Vec<_> = ZSTD.iter().map(|name| format!("-D{name}")).collect();
-    let c = format!("CFLAGS_{}", target.replace('-', "_"));
-    Ok(vec![("RUSTFLAGS".to_owned(), flags.join(" ")), (c, defines.join(" "))])
+    let c = format!("CFLAGS_{}", target.name.replace('-', "_"));
+    environment.extend([("RUSTFLAGS".to_owned(), flags.join(" ")), (c, defines.join(" "))]);
+    Ok(environment)
+}
+
+/// What a command prints.
+pub(crate) fn said(program: &str, args: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(args).output().with_context(|| program.to_owned())?;
+    ensure!(output.status.success(), "{program} {} failed", args.join(" "));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// The linker that comes with Rust, under the name by which a C compiler looks for it.
 pub(crate) fn lld() -> Result<PathBuf> {
-    let output = Command::new("rustc").args(["--print", "target-libdir"]).output()?;
-    let libraries = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let libraries = PathBuf::from(said("rustc", &["--print", "target-libdir"])?);
     let folder = libraries.parent().context("rustc has no folder of libraries")?.join("bin/gcc-ld");
     if !folder.join("ld.lld").exists() {
         bail!("{} has no ld.lld: this Rust comes without its linker", folder.display());

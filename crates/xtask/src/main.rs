@@ -4,6 +4,7 @@
 mod edges;
 mod layer;
 mod link;
+mod musl;
 mod order;
 mod real;
 mod steps;

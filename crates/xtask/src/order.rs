@@ -33,8 +33,8 @@ pub(crate) fn make(root: &Path) -> Result<()> {
     let folder = root.join("target/order");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let binary = layer::with_names(root, &folder.join("build"))?;
-    let names = Names::of(&binary)?;
+    let (binary, libc) = layer::with_names(root, &folder.join("build"))?;
+    let names = Names::of(&binary, &libc)?;
     let mut known = BTreeSet::new();
     let mut text = HEAD.to_owned();
     for ((group, tests), expected) in LIVES.iter().zip(GROUPS) {
@@ -104,9 +104,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(binary: &Path) -> Result<Self> {
+    fn of(binary: &Path, libc: &Path) -> Result<Self> {
         let output = Command::new("nm").arg(binary).output().context("nm could not be started")?;
-        let mut new = Self { addresses: BTreeMap::new(), names: BTreeMap::new(), objects: objects()? };
+        let mut new = Self { addresses: BTreeMap::new(), names: BTreeMap::new(), objects: objects(libc)? };
         for line in String::from_utf8(output.stdout)?.lines() {
             let mut words = line.splitn(3, ' ');
             let (Some(address), Some("t" | "T"), Some(name)) = (words.next(), words.next(), words.next())
@@ -128,11 +128,8 @@ impl Names {
 }
 
 /// The C library's functions, each with its object in the archive.
-fn objects() -> Result<BTreeMap<String, String>> {
-    let path =
-        Command::new("cc").arg("-print-file-name=libc.a").output().context("cc could not be started")?;
-    let path = String::from_utf8(path.stdout)?;
-    let output = Command::new("nm").args(["-A", path.trim()]).output().context("nm could not be started")?;
+fn objects(libc: &Path) -> Result<BTreeMap<String, String>> {
+    let output = Command::new("nm").arg("-A").arg(libc).output().context("nm could not be started")?;
     let mut objects = BTreeMap::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         // `/usr/lib/libc.a:malloc.o:0000000000000b10 T malloc`

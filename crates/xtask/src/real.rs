@@ -1,5 +1,5 @@
-//! The real parts that some tests need besides Rust: a Python and a Node with AWS's and Datadog's own libraries, and
-//! a browser. Looks for them, installs them where that is possible, and says plainly when they are not to be
+//! The real parts that some tests need besides ours: a Python and a Node with AWS's and Datadog's own libraries, AWS's
+//! Lambda Web Adapter, a Java, and a browser. Looks for them, installs them where that is possible, and says plainly when they are not to be
 //! had. Everything lands below `target/real`, but for the browser, which is a system package.
 
 use std::ffi::OsString;
@@ -26,6 +26,9 @@ const REQUIREMENTS: &str = "crates/xtask/real/requirements.txt";
 const PACKAGES: [&str; 2] = ["package.json", "package-lock.json"];
 const PACKAGES_FOLDER: &str = "crates/xtask/real";
 
+/// AWS's adapter for web applications, a crate with a binary.
+const ADAPTER: (&str, &str) = ("lambda_web_adapter", "1.0.0-rc1");
+
 /// Names under which Chromium is installed, by distribution.
 const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -33,6 +36,10 @@ const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "go
 const INSTALL: Duration = Duration::from_secs(300);
 /// Longest time for npm, which compiles some of it.
 const INSTALL_PACKAGES: Duration = Duration::from_secs(900);
+/// Longest time for cargo to build the adapter.
+const INSTALL_ADAPTER: Duration = Duration::from_secs(900);
+/// The first Java that runs what the tests have: records, and a file of source text.
+const FIRST_JAVA: u32 = 17;
 /// Longest time for a browser to show an empty page. The first start on a new machine is slow.
 const FIRST_PAGE: Duration = Duration::from_secs(60);
 
@@ -146,6 +153,60 @@ fn node_headers() -> Option<PathBuf> {
     folders.find(|folder| folder.join("include/node/node.h").exists())
 }
 
+/// The Lambda Web Adapter, built once and built anew for another version.
+pub(crate) fn adapter(root: &Path) -> Result<Result<Found, Missing>> {
+    Ok(find_adapter(root))
+}
+
+fn find_adapter(root: &Path) -> Result<Found, Missing> {
+    if !works("python3", &["--version"]) {
+        return Err(
+            "python3, in which the web application behind the adapter is, is not installed".to_owned()
+        );
+    }
+    let home = root.join("target/real/adapter");
+    let (program, stamp) = (home.join("bin/lambda-adapter"), home.join("installed.txt"));
+    let (name, version) = ADAPTER;
+    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == version) {
+        return Ok(("REAL_ADAPTER", program));
+    }
+    eprintln!("      building {name} {version} into target/real/adapter");
+    let build = home.join("build");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["install", name, "--version", &format!("={version}"), "--locked", "--force", "--quiet"]);
+    // Nothing is measured with it: what builds fastest will do.
+    cargo.args(["--debug", "--root"]).arg(&home).arg("--target-dir").arg(&build);
+    cargo.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
+    if !within(INSTALL_ADAPTER, &mut cargo) {
+        return Err(format!("cargo could not install {name} {version}: see above"));
+    }
+    let _ = fs::remove_dir_all(&build);
+    fs::write(&stamp, version).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(("REAL_ADAPTER", program))
+}
+
+/// A Java that runs source text; it is not ours to install.
+pub(crate) fn java(_: &Path) -> Result<Result<Found, Missing>> {
+    Ok(find_java())
+}
+
+fn find_java() -> Result<Found, Missing> {
+    let missing = || {
+        format!("no Java {FIRST_JAVA} or later with its compiler is here (Debian: openjdk-17-jdk-headless)")
+    };
+    let program = on_path("java").ok_or_else(missing)?;
+    // `openjdk 17.0.15 2025-04-15`
+    let version = said("java", &["--version"]).ok_or_else(missing)?;
+    let major = version.split_whitespace().nth(1).and_then(|full| full.split(['.', '-', '+']).next());
+    let modules = said("java", &["--list-modules"]).ok_or_else(missing)?;
+    let has = |name: &str| modules.lines().any(|line| line.split('@').next() == Some(name));
+    let is_new = major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= FIRST_JAVA);
+    match is_new && has("jdk.compiler") && has("java.net.http") {
+        true => Ok(("REAL_JAVA", program)),
+        false => Err(missing()),
+    }
+}
+
 /// Chromium: one that is there, or Debian's package where we may install it.
 pub(crate) fn browser(_: &Path) -> Result<Result<Found, Missing>> {
     Ok(find_browser())
@@ -193,7 +254,7 @@ fn shows_a_page(program: &Path) -> bool {
 }
 
 /// Runs `apt-get`; for somebody who is not root by `sudo`, if that asks nothing.
-fn apt(args: &[&str]) -> bool {
+pub(crate) fn apt(args: &[&str]) -> bool {
     let patient = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"];
     let mut command = Command::new("sudo");
     let command = match is_root() {
@@ -208,12 +269,12 @@ fn is_root() -> bool {
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-fn works(program: &str, args: &[&str]) -> bool {
+pub(crate) fn works(program: &str, args: &[&str]) -> bool {
     Command::new(program)
         .args(args)
         .stdout(Stdio::null())
@@ -229,12 +290,12 @@ fn said(program: &str, args: &[&str]) -> Option<String> {
 }
 
 /// Runs a command whose standard output nobody needs; `true` when it succeeded.
-fn run(command: &mut Command) -> bool {
+pub(crate) fn run(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// The same for one that may hang: it is killed when its time is over.
-fn within(limit: Duration, command: &mut Command) -> bool {
+pub(crate) fn within(limit: Duration, command: &mut Command) -> bool {
     let Ok(mut process) = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn() else { return false };
     let end = Instant::now() + limit;
     loop {

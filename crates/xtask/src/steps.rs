@@ -37,13 +37,36 @@ const STEPS: &[Step] = &[
     step("simulation", &["run", "--quiet", "--package", "sim", "--", "--lives", "10000"]),
     Step {
         name: "real parts",
-        args: &["test", "--workspace", "--test", "real", "--", "--ignored", "--skip", "node::"],
+        args: &[
+            "test",
+            "--workspace",
+            "--test",
+            "real",
+            "--",
+            "--ignored",
+            "--skip",
+            "node::",
+            "--skip",
+            "adapter::",
+            "--skip",
+            "java::",
+        ],
         needs: Some(real::python),
     },
     Step {
         name: "real parts of Node",
         args: &["test", "--workspace", "--test", "real", "--", "--ignored", "node::"],
         needs: Some(real::node),
+    },
+    Step {
+        name: "real parts of Java",
+        args: &["test", "--package", "extension", "--test", "real", "--", "--ignored", "java::"],
+        needs: Some(real::java),
+    },
+    Step {
+        name: "Lambda Web Adapter",
+        args: &["test", "--package", "extension", "--test", "real", "--", "--ignored", "adapter::"],
+        needs: Some(real::adapter),
     },
     Step {
         name: "browser",

@@ -17,8 +17,18 @@ impl Engine {
         dropped + self.held(signal)
     }
 
+    /// Spans, log entries, points or values of a signal that the intake has taken since the start.
+    pub fn delivered(&self, signal: Signal) -> u64 {
+        self.stages.batches.delivered(signal)
+    }
+
+    /// What was dropped since the start: of what, why, how much.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        self.stages.drops.all()
+    }
+
     /// Spans, log entries or values of distributions that are held anywhere, or on their way.
-    pub(crate) fn held(&mut self, signal: Signal) -> u64 {
+    pub fn held(&mut self, signal: Signal) -> u64 {
         let elsewhere = match signal {
             Signal::Traces => self.boot.held(),
             Signal::Sketches => self.stages.metrics.held_values(),
@@ -39,9 +49,16 @@ impl Engine {
     /// order may differ.
     pub(crate) fn fingerprint(&self) -> (String, Vec<String>) {
         let (traces, metrics, logs) = (&self.stages.traces, &self.stages.metrics, &self.stages.logs);
-        let state =
-            (&self.lifecycle, &self.boot, &self.invocations, &self.flush, self.telemetry, &self.cut_off);
-        let pace = (&self.pace, self.hold, self.free_until, self.unheard, self.idle_since);
+        let state = (
+            &self.lifecycle,
+            &self.boot,
+            &self.invocations,
+            &self.flush,
+            self.telemetry,
+            self.ends,
+            &self.cut_off,
+        );
+        let pace = (&self.pace, self.hold, self.free_until, self.unheard, self.idle_since, self.left_until);
         (format!("{state:?}{pace:?}{traces:?}{metrics:?}{logs:?}"), self.stages.batches.held_items())
     }
 

@@ -1,7 +1,7 @@
 //! What is done with a record of the Telemetry API and with a tracer's spans when they come. What follows from
 //! them, and when, is the engine's business.
 
-use model::{Chunk, Record, RequestId, Span, TelemetryRecord, TracerInfo, UnixNanos, keys};
+use model::{Chunk, InvocationReport, Record, RequestId, Span, TelemetryRecord, TracerInfo, UnixNanos, keys};
 
 use super::Engine;
 use crate::drops::Reason;
@@ -27,32 +27,12 @@ impl Engine {
                 self.invocations.start(now, time, &start.request_id)
             }
             Record::RuntimeDone(done) => {
-                self.stages.logs.end(time, &done);
                 let id = done.request_id.clone();
+                self.note_execution(&id);
+                self.stages.logs.end(time, &done);
                 self.note_record(time, &id, |one| one.note_done(now, time, done))
             }
-            Record::Report(report) => {
-                let id = report.request_id.clone();
-                let done = self.mode.done_by(&report);
-                let runtime = done.as_ref().and_then(|done| done.duration);
-                self.stages.logs.report(time, &report, runtime.or(self.invocations.runtime_duration(&id)));
-                if time >= self.born {
-                    self.boot.note_report(time, &report);
-                }
-                let failed = done.as_ref().is_some_and(|done| is_failure(&done.status));
-                let told = failed && self.invocations.take_told_error();
-                let evicted = self.note_record(time, &id, |one| {
-                    if let Some(done) = done {
-                        one.given.errors |= told;
-                        // There is nothing between the two that could be told apart.
-                        one.given.post_runtime = true;
-                        one.note_done(now, time, done);
-                    }
-                    one.note_report(time, report);
-                });
-                self.invocations.forget_told_errors();
-                evicted
-            }
+            Record::Report(report) => self.report(time, report),
             Record::FunctionLog(line) | Record::ExtensionLog(line) => {
                 let fatal = self.stages.line(time, line);
                 fatal.and_then(|id| {
@@ -80,6 +60,38 @@ impl Engine {
             | Record::Unknown { .. } => None,
         };
         self.close(evicted);
+    }
+
+    fn report(&mut self, time: UnixNanos, report: InvocationReport) -> Option<Invocation> {
+        let now = self.now;
+        let id = report.request_id.clone();
+        self.note_execution(&id);
+        let done = self.mode.done_by(&report);
+        let runtime = done.as_ref().and_then(|done| done.duration);
+        self.stages.logs.report(time, &report, runtime.or(self.invocations.runtime_duration(&id)));
+        if time >= self.born {
+            self.boot.note_report(time, &report);
+        }
+        let failed = done.as_ref().is_some_and(|done| is_failure(&done.status));
+        let told = failed && self.invocations.take_told_error();
+        let evicted = self.note_record(time, &id, |one| {
+            if let Some(done) = done {
+                one.given.errors |= told;
+                // There is nothing between the two that could be told apart.
+                one.given.post_runtime = true;
+                one.note_done(now, time, done);
+            }
+            one.note_report(time, report);
+        });
+        self.invocations.forget_told_errors();
+        evicted
+    }
+
+    /// The line of an invocation's end says what became of the execution that it is a part of.
+    fn note_execution(&mut self, id: &RequestId) {
+        if let Some(status) = self.invocations.execution_status(id) {
+            self.stages.logs.note_execution(id, status);
+        }
     }
 
     /// Notes what Lambda says of the end of an invocation.

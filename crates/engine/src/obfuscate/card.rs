@@ -17,8 +17,9 @@ const SCHEMES: [(u32, u32, &[usize]); 12] = [
     (62, 62, &[16, 17, 18, 19]),
 ];
 
-/// Whether a text is the number of a card and nothing else; spaces and dashes may stand between digits.
-pub(crate) fn is_card(text: &str) -> bool {
+/// Whether a text is the number of a card and nothing else; spaces and dashes may stand between digits. `luhn`: its check
+/// digit has to be right.
+pub(crate) fn is_card(text: &str, luhn: bool) -> bool {
     if !(13..=31).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit() || b" -".contains(&b)) {
         return false;
     }
@@ -29,7 +30,7 @@ pub(crate) fn is_card(text: &str) -> bool {
     };
     let is_known =
         SCHEMES.iter().any(|(low, high, lengths)| lengths.contains(&digits.len()) && begins(*low, *high));
-    is_known && has_check_digit(&digits)
+    is_known && (!luhn || has_check_digit(&digits))
 }
 
 /// The last digit makes the sum a multiple of ten when every second digit from the right counts double.
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn cards() {
-        let check = |text: &str, want: bool| assert_eq!(is_card(text), want, "{text}");
+        let check = |text: &str, want: bool| assert_eq!(is_card(text, true), want, "{text}");
         // The numbers that payment providers publish for tests.
         check("4111111111111111", true);
         check("4111 1111 1111 1111", true);

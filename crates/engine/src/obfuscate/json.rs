@@ -30,9 +30,11 @@ pub(super) fn hide(text: &str, how: &Documents) -> String {
             scan.out.push_str("...");
             break;
         };
-        rest = rest.get(length..).unwrap_or_default().trim_start();
-        if scan.open.is_empty() && !rest.is_empty() {
-            scan.out.push(' ');
+        let behind = rest.get(length..).unwrap_or_default();
+        rest = behind.trim_start();
+        // Documents stay as far apart as they were: one on each line, say.
+        if scan.open.is_empty() {
+            scan.out.push_str(behind.strip_suffix(rest).unwrap_or_default());
         }
     }
     scan.out
@@ -152,7 +154,7 @@ mod tests {
         check(r#"{"query": {"match": {"name": "secret"}}}"#, r#"{"query":{"match":{"name":"?"}}}"#);
         check(r#"{"a": [1, -2.5e3, true, null, "x"], "b": {}}"#, r#"{"a":["?","?","?","?","?"],"b":{}}"#);
         check(r#"{"a": "with \" quote", "b\"c": 1}"#, r#"{"a":"?","b\"c":"?"}"#);
-        check("{\"index\":{\"_id\":1}}\n{\"a\":\"b\"}\n", r#"{"index":{"_id":"?"}} {"a":"?"}"#);
+        check("{\"index\":{\"_id\":1}}\n{\"a\":\"b\"}\n", "{\"index\":{\"_id\":\"?\"}}\n{\"a\":\"?\"}\n");
         check("", "");
         check("\"secret\"", "\"?\"");
         check("{\"a\": secret}", "{\"a\":...");

@@ -3,6 +3,8 @@
 //! <https://docs.datadoghq.com/tracing/configure_data_security/>
 
 mod card;
+#[cfg(test)]
+mod datadog;
 mod json;
 mod sql;
 
@@ -19,10 +21,18 @@ pub struct Obfuscation {
     pub url_digits: bool,
     /// The arguments in `redis.raw_command`: those that may be values, or all.
     pub redis: bool,
+    /// Keys are arguments, too.
+    pub redis_all: bool,
     /// The values in `memcached.command`.
     pub memcached: bool,
+    /// The command with its key stays.
+    pub memcached_keep: bool,
     /// Tags whose whole value is the number of a card.
     pub cards: bool,
+    /// The check digit has to be right.
+    pub cards_luhn: bool,
+    /// Tags that stay, though they may look so.
+    pub cards_keep: Vec<Text>,
     /// Queries of MongoDB, Elasticsearch and OpenSearch.
     pub mongodb: Documents,
     pub elasticsearch: Documents,
@@ -36,8 +46,12 @@ impl Default for Obfuscation {
             url_query: false,
             url_digits: false,
             redis: true,
+            redis_all: false,
             memcached: true,
+            memcached_keep: true,
             cards: true,
+            cards_luhn: true,
+            cards_keep: Vec::new(),
             mongodb: Documents::ALL,
             elasticsearch: Documents::ALL,
             opensearch: Documents::ALL,
@@ -52,11 +66,12 @@ pub(crate) fn span(span: &mut Span, how: &Obfuscation) {
         "redis" | "valkey" => {
             span.resource = commands(&span.resource).into();
             for key in ["redis.raw_command", "valkey.raw_command"] {
-                change(span, key, |text| how.redis.then(|| arguments(text)));
+                change(span, key, |text| how.redis.then(|| arguments(text, how.redis_all)));
             }
         }
         "memcached" => change(span, "memcached.command", |text| {
-            how.memcached.then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+            let command = if how.memcached_keep { text } else { "" };
+            how.memcached.then(|| command.lines().next().unwrap_or_default().trim().to_owned())
         }),
         "mongodb" => documents(span, &["mongodb.query"], &how.mongodb),
         "elasticsearch" => documents(span, &["elasticsearch.body"], &how.elasticsearch),
@@ -66,7 +81,7 @@ pub(crate) fn span(span: &mut Span, how: &Obfuscation) {
     change(span, keys::trace::HTTP_URL, |text| url(text, how));
     if how.cards {
         for (key, value) in span.meta.iter_mut().filter(|(key, _)| !key.starts_with('_')) {
-            if card::is_card(value) && !is_id(key) {
+            if card::is_card(value, how.cards_luhn) && !is_id(key) && !how.cards_keep.contains(key) {
                 *value = Text::Borrowed("?");
             }
         }
@@ -115,36 +130,40 @@ fn documents(span: &mut Span, names: &[&str], how: &Documents) {
     }
 }
 
-/// The names of the commands of a pipeline, one a line: three of them at most.
+/// The names of the commands of a pipeline, one a line: the first three, and a mark where there may be more.
 fn commands(text: &str) -> String {
     const MOST: usize = 3;
-    const OF_TWO_WORDS: [&str; 8] =
-        ["CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "SCRIPT", "ACL", "MEMORY"];
-    let mut names = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    const MORE: &str = "...";
+    const OF_TWO_WORDS: [&str; 6] = ["CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "SCRIPT"];
+    let (mut names, mut is_cut) = (Vec::new(), false);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next() else { continue };
+        let name = first.to_uppercase();
+        let second = words.next().filter(|_| OF_TWO_WORDS.contains(&name.as_str()));
+        // Tracers mark so what they cut.
+        is_cut = first.ends_with(MORE) || second.is_some_and(|second| second.ends_with(MORE));
+        if is_cut {
+            continue;
+        }
+        names.push(second.map_or(name.clone(), |second| format!("{name} {}", second.to_uppercase())));
         if names.len() == MOST {
-            names.push("...".to_owned());
             break;
         }
-        let mut words = line.split_whitespace();
-        let mut name = words.next().unwrap_or_default().to_uppercase();
-        if OF_TWO_WORDS.contains(&name.as_str())
-            && let Some(second) = words.next()
-        {
-            name = format!("{name} {}", second.to_uppercase());
-        }
-        names.push(name);
+    }
+    if names.len() == MOST || is_cut {
+        names.push(MORE.to_owned());
     }
     names.join(" ")
 }
 
 /// A raw command without what may be a value: of each line the command and, where it has one, the key stay.
-fn arguments(text: &str) -> String {
+fn arguments(text: &str, all: bool) -> String {
     const WITHOUT_KEY: [&str; 5] = ["AUTH", "HELLO", "ECHO", "PING", "EVAL"];
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let command = words.first().copied().unwrap_or_default();
-        let kept = if WITHOUT_KEY.contains(&command.to_uppercase().as_str()) { 1 } else { 2 };
+        let kept = if all || WITHOUT_KEY.contains(&command.to_uppercase().as_str()) { 1 } else { 2 };
         let hidden = if words.len() > kept { &["?"][..] } else { &[] };
         words.iter().take(kept).chain(hidden).copied().collect::<Vec<_>>().join(" ")
     };
@@ -167,12 +186,10 @@ fn url(text: &str, how: &Obfuscation) -> Option<String> {
         false => part.to_owned(),
     };
     let path: Vec<_> = path.split('/').map(segment).collect();
-    let tail = match tail.starts_with('?') && how.url_query && tail.len() > 1 {
-        true => "?",
-        false => tail,
-    };
+    let (query, part) = tail.split_at_checked(tail.find('#').unwrap_or(tail.len()))?;
+    let query = if how.url_query && query.len() > 1 { "?" } else { query };
     let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
-    Some(format!("{scheme}{host}{}{tail}", path.join("/")))
+    Some(format!("{scheme}{host}{}{query}{part}", path.join("/")))
 }
 
 #[cfg(test)]
@@ -186,8 +203,12 @@ mod tests {
         url_query: true,
         url_digits: true,
         redis: true,
+        redis_all: false,
         memcached: true,
+        memcached_keep: true,
         cards: true,
+        cards_luhn: true,
+        cards_keep: Vec::new(),
         mongodb: Documents::ALL,
         elasticsearch: Documents::ALL,
         opensearch: Documents::ALL,
@@ -227,7 +248,7 @@ mod tests {
         check("memcached", "set", ("memcached.command", "set k 0 0 5\r\nvalue"), "set | set k 0 0 5");
         check("mongodb", "find users", ("mongodb.query", r#"{"name":"x"}"#), r#"find users | {"name":"?"}"#);
         check("mongodb", r#"{"find":"a"}"#, ("db.statement", "db.a.find"), r#"{"find":"?"} | db.a.find"#);
-        check("elasticsearch", "GET x", ("elasticsearch.body", "{\"a\":1}\n{}"), r#"GET x | {"a":"?"} {}"#);
+        check("elasticsearch", "GET x", ("elasticsearch.body", "{\"a\":1}\n{}"), "GET x | {\"a\":\"?\"}\n{}");
         check("opensearch", "GET x", ("opensearch.body", "secret"), "GET x | ...");
         check("web", "r", ("card", "4111 1111 1111 1111"), "r | ?");
         check("web", "r", ("order_id", "4111111111111111"), "r | 4111111111111111");
@@ -238,7 +259,43 @@ mod tests {
         let open =
             Obfuscation { mongodb: Documents { hide: false, ..Documents::ALL }, ..Obfuscation::default() };
         check_with(&open, "mongodb", "r", ("mongodb.query", r#"{"a":1}"#), r#"r | {"a":1}"#);
+        let more = Obfuscation {
+            redis_all: true,
+            memcached_keep: false,
+            cards_luhn: false,
+            cards_keep: vec!["kept".into()],
+            ..Obfuscation::default()
+        };
+        check_with(&more, "redis", "GET a", ("redis.raw_command", "GET a b\nSET k v"), "GET | GET ?\nSET ?");
+        check_with(&more, "memcached", "g", ("memcached.command", "set k\r\nv"), "g | ");
+        check_with(&more, "web", "r", ("card", "4111111111111112"), "r | ?");
+        check_with(&more, "web", "r", ("kept", "4111111111111111"), "r | 4111111111111111");
+        check_with(&ALL, "web", "r", ("card", "4111111111111112"), "r | 4111111111111112");
         check_with(&none, "memcached", "g", ("memcached.command", "set k\r\nv"), "g | set k\r\nv");
+    }
+
+    /// Nothing has to be set for it.
+    #[test]
+    fn values_of_queries_and_commands_are_hidden_by_default() {
+        let usual = Obfuscation::default();
+        let check = |kind, tag: (&'static str, &'static str)| {
+            let mut one = Span::new("n", TraceId::new(0, 1).unwrap(), SpanId::new(2).unwrap(), None);
+            (one.kind, one.resource) = (kind, "r".into());
+            one.meta.insert(tag.0, tag.1);
+            span(&mut one, &usual);
+            let left = one.meta.get(tag.0).unwrap();
+            assert!(!left.contains("secret") && !left.contains("4111"), "{} {tag:?}: {left}", one.kind);
+        };
+        check("sql".into(), ("db.statement", "SELECT * FROM t WHERE a = 'secret'"));
+        check("cassandra".into(), ("db.statement", "SELECT * FROM t WHERE a = 'secret'"));
+        check("redis".into(), ("redis.raw_command", "SET key secret"));
+        check("valkey".into(), ("valkey.raw_command", "SET key secret"));
+        check("memcached".into(), ("memcached.command", "set key 0 0 6\r\nsecret"));
+        check("mongodb".into(), ("mongodb.query", r#"{"name":"secret"}"#));
+        check("elasticsearch".into(), ("elasticsearch.body", r#"{"query":{"match":{"name":"secret"}}}"#));
+        check("opensearch".into(), ("opensearch.body", r#"{"query":{"match":{"name":"secret"}}}"#));
+        check("web".into(), ("card", "4111 1111 1111 1111"));
+        check("http".into(), ("http.url", "https://user:secret@example.com/"));
     }
 
     #[test]
@@ -255,6 +312,7 @@ mod tests {
         check(&ALL, "https://h1/a/2/x3y?b=3", "https://h1/a/?/??");
         check(&ALL, "https://h/a?", "https://h/a?");
         check(&ALL, "https://h/a#2", "https://h/a#2");
+        check(&ALL, "https://h/a?b=3#c", "https://h/a?#c");
     }
 
     proptest! {

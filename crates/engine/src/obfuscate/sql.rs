@@ -4,7 +4,7 @@
 
 /// A statement without its values.
 pub(crate) fn hide(statement: &str) -> String {
-    let mut out = Out { text: String::with_capacity(statement.len()), last: String::new() };
+    let mut out = Out { text: String::with_capacity(statement.len()), last: String::new(), names: None };
     let mut rest = statement;
     while let Some(first) = rest.chars().next() {
         let length = length(rest, first, &out.last);
@@ -20,17 +20,31 @@ struct Out {
     text: String,
     /// The token before, in upper case.
     last: String,
+    /// `AS`, with what it says next.
+    names: Option<String>,
 }
 
 impl Out {
     fn put(&mut self, token: &str, first: char) {
-        if first.is_whitespace() || is_comment(token) {
+        // What ends a statement, and what another name it gives to something, say nothing of it.
+        if first.is_whitespace() || is_comment(token) || token == ";" {
+            return;
+        }
+        if let Some(word) = self.names.take() {
+            // But of a part of the statement, or of a view.
+            if !["(", "SELECT", "WITH", "VALUES"].iter().any(|word| token.eq_ignore_ascii_case(word)) {
+                return;
+            }
+            self.push(&word, false);
+        }
+        if token.eq_ignore_ascii_case("AS") {
+            self.names = Some(token.to_owned());
             return;
         }
         let shown = match first {
             '\'' => "?",
             '"' if self.expects_value() => "?",
-            '"' | '`' | '[' if token.len() > 1 => token,
+            '"' | '`' => unquoted(token, first),
             '$' if is_dollar_text(token) => "?",
             _ if is_number(token, first) => "?",
             _ if ["NULL", "TRUE", "FALSE"].iter().any(|word| token.eq_ignore_ascii_case(word)) => "?",
@@ -43,23 +57,45 @@ impl Out {
             self.text.truncate(self.text.len() - "), ( ?".len());
             self.text.push(')');
         } else {
-            let is_tight =
-                [",", ";", "."].contains(&shown) || self.text.ends_with('.') || self.text.is_empty();
-            if !is_tight {
-                self.text.push(' ');
+            // `a.b` is one name, `"a"."b"` two; `"a".*` is one again.
+            let is_quoted = |text: &str| text.ends_with(['"', '`', ']']);
+            if shown == "*" && self.text.ends_with(" .") {
+                self.text.truncate(self.text.len() - " .".len());
+                self.text.push('.');
             }
-            self.text.push_str(shown);
+            let is_tight = shown == ","
+                || shown == "." && !is_quoted(&self.last)
+                || self.text.ends_with('.') && !self.text.ends_with(" .");
+            self.push(shown, is_tight);
         }
         self.last = token.to_uppercase();
     }
 
+    fn push(&mut self, shown: &str, is_tight: bool) {
+        if !is_tight && !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.text.push_str(shown);
+    }
+
     /// Behind a comparison a text in double quotes is a value (MySQL), elsewhere it is a name.
     fn expects_value(&self) -> bool {
-        const BEFORE: [&str; 12] =
-            ["=", "<", ">", "!", "(", "LIKE", "ILIKE", "REGEXP", "RLIKE", "VALUES", "BETWEEN", "THEN"];
+        const BEFORE: [&str; 17] = [
+            "=", "<", ">", "!", "<=", ">=", "<>", "!=", "<=>", "(", "LIKE", "ILIKE", "REGEXP", "RLIKE",
+            "VALUES", "BETWEEN", "THEN",
+        ];
         BEFORE.contains(&self.last.as_str()) || self.text.ends_with("?,")
     }
 }
+
+/// A name without its quotes.
+fn unquoted(token: &str, quote: char) -> &str {
+    let inner = token.strip_prefix(quote).unwrap_or(token);
+    inner.strip_suffix(quote).unwrap_or(inner)
+}
+
+/// Signs of more than one character, the longer first.
+const SIGNS: [&str; 12] = ["<=>", "->>", "#>>", "<=", ">=", "<>", "!=", "->", "#>", "@>", "<@", "::"];
 
 /// How many bytes of `rest`, which begins with `first`, belong together.
 fn length(rest: &str, first: char, last: &str) -> usize {
@@ -72,17 +108,27 @@ fn length(rest: &str, first: char, last: &str) -> usize {
         '#' if !rest.starts_with("#>") => until("\n"),
         '/' if rest.starts_with("/*") => until("*/"),
         '$' => dollar(rest),
+        '-' if is_sign_of_number(rest, last) => 1 + number(rest.get(1..).unwrap_or_default()),
+        '@' if rest.starts_with("@>") => 2,
+        ':' if rest.starts_with("::") => 2,
         c if c.is_alphabetic() || "_@:".contains(c) => {
             let is_prefix = ["x'", "n'", "b'", "e'"]
                 .iter()
                 .any(|p| rest.get(..2).is_some_and(|two| two.eq_ignore_ascii_case(p)));
-            if is_prefix { 1 } else { run(rest, |c| c.is_alphanumeric() || "_$@:".contains(c)) }
+            let of = |c: char| c.is_alphanumeric() || "_$@".contains(c);
+            if is_prefix { 1 } else { c.len_utf8() + run(rest.get(c.len_utf8()..).unwrap_or_default(), of) }
         }
         c if c.is_ascii_digit() => number(rest),
         '.' if rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) && !is_name(last) => number(rest),
         c if c.is_whitespace() => run(rest, char::is_whitespace),
-        _ => 0,
+        _ => SIGNS.iter().find(|sign| rest.starts_with(**sign)).map_or(0, |sign| sign.len()),
     }
+}
+
+/// Behind a name or a number it is what is done to two.
+fn is_sign_of_number(rest: &str, last: &str) -> bool {
+    const BEFORE: [&str; 10] = ["=", "<", ">", "<=", ">=", "<>", "!=", "<=>", "(", ","];
+    rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) && BEFORE.contains(&last)
 }
 
 fn run(rest: &str, of: impl Fn(char) -> bool) -> usize {
@@ -138,7 +184,7 @@ fn is_comment(token: &str) -> bool {
 }
 
 fn is_number(token: &str, first: char) -> bool {
-    first.is_ascii_digit() || first == '.' && token.len() > 1
+    first.is_ascii_digit() || ".-".contains(first) && token.chars().nth(1).is_some_and(|c| c.is_ascii_digit())
 }
 
 fn is_name(last: &str) -> bool {
@@ -159,19 +205,27 @@ mod tests {
             "select name from t where a='it''s' and b = 'x\\'y'",
             "select name from t where a = ? and b = ?",
         );
-        check("SELECT 1.5e-3, 0xff, -2, .5", "SELECT ?, - ?");
+        check("SELECT 1.5e-3, 0xff, -2, .5", "SELECT ?");
         check("SELECT a FROM t WHERE id IN (1, 2, 'c')", "SELECT a FROM t WHERE id IN ( ? )");
         check("INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y')", "INSERT INTO t ( a, b ) VALUES ( ? )");
         check("SELECT a -- secret\nFROM t /* 'secret' */ WHERE b = NULL", "SELECT a FROM t WHERE b = ?");
         check("SELECT a # secret\nFROM t", "SELECT a FROM t");
-        check("SELECT \"u\".\"id\" FROM \"users\" u", "SELECT \"u\".\"id\" FROM \"users\" u");
+        check("SELECT \"u\".\"id\" FROM \"users\" u", "SELECT u . id FROM users u");
+        check("SELECT \"u\".*, u.* FROM `a`.`b`", "SELECT u.*, u.* FROM a . b");
+        check(
+            "SELECT a AS \"b\", c as d FROM t AS u WHERE b != \"secret\"",
+            "SELECT a, c FROM t WHERE b != ?",
+        );
+        check("WITH x AS (SELECT 1) SELECT * FROM x", "WITH x AS ( SELECT ? ) SELECT * FROM x");
+        check("CREATE VIEW v AS SELECT a FROM t", "CREATE VIEW v AS SELECT a FROM t");
+        check("a >= -1 AND b <> \"x\" AND c - 1 > 0", "a >= ? AND b <> ? AND c - ? > ?");
         check("SELECT a FROM t WHERE b = \"secret\"", "SELECT a FROM t WHERE b = ?");
-        check("SELECT `a` FROM `t1` WHERE t1.b LIKE \"s%\"", "SELECT `a` FROM `t1` WHERE t1.b LIKE ?");
+        check("SELECT `a` FROM `t1` WHERE t1.b LIKE \"s%\"", "SELECT a FROM t1 WHERE t1.b LIKE ?");
         check("SELECT [a b] FROM [t] WHERE x=@p1", "SELECT [a b] FROM [t] WHERE x = @p1");
         check("SELECT $1, $2 FROM t WHERE a = :name AND b = ?", "SELECT ? FROM t WHERE a = :name AND b = ?");
         check("SELECT $$secret$$, $x$it's$x$", "SELECT ?");
-        check("SELECT x'ff', N'secret', a::text", "SELECT x ?, N ?, a::text");
-        check("SELECT t1.c2 FROM t1; DELETE FROM t2", "SELECT t1.c2 FROM t1; DELETE FROM t2");
+        check("SELECT x'ff', N'secret', a::text", "SELECT x ?, N ?, a :: text");
+        check("SELECT t1.c2 FROM t1; DELETE FROM t2", "SELECT t1.c2 FROM t1 DELETE FROM t2");
         check("SELECT 'no end", "SELECT ?");
         check("  \n ", "");
         check("ünïcode = 'ü'", "ünïcode = ?");

@@ -82,6 +82,53 @@ fn lines_wait_for_the_span_that_says_whose_part_they_are() {
     assert_eq!(got, want);
 }
 
+/// Where the extension makes the span, the answer says what became of the execution: on the span and in the line of the
+/// end. An answer of the same look from another function says nothing.
+#[test]
+fn what_became_of_the_execution_is_read_from_the_answer() {
+    let facts = |event: &str| {
+        format!(
+            "0 init-start on-demand version=python:3.13.DurableFunction.v6
+             10 invoke r1
+             11 start r1
+             12 start-call r1 {event}
+             13 end-call r1 execution=SUCCEEDED
+             14 done r1 success 3
+             15 shutdown spindown
+             16 report r1 success billed=4 size=128
+             200 tick"
+        )
+    };
+    let spans = |world: &World| {
+        let spans: Vec<_> = world.out.lines().filter(|line| line.starts_with("span ")).collect();
+        spans.join("\n")
+    };
+    let world = run(logs(0), &facts("durable=order-7/i-1"));
+    assert!(spans(&world).contains("aws.durable.execution_status=SUCCEEDED"), "{}", spans(&world));
+    let told = lines(&world);
+    assert!(told.contains("END: order-7/i-1 SUCCEEDED\n"), "{told}");
+    assert_eq!(told.matches("SUCCEEDED").count(), 1, "{told}");
+    let world = run(logs(0), &facts("source=sqs"));
+    assert!(spans(&world).contains("aws.lambda") && !world.out.contains("SUCCEEDED"), "{}", world.out);
+}
+
+/// On managed instances the report is the end.
+#[test]
+fn the_report_of_a_managed_instance_says_what_became_of_the_execution() {
+    let world = run(
+        Settings { managed_instances: true, ..logs(0) },
+        "0 init-start on-demand version=python:3.13.DurableFunction.v6
+         11 start r1
+         12 start-call r1 durable=order-7/i-1
+         13 end-call r1 execution=FAILED
+         14 report r1 success duration=3
+         15 shutdown spindown
+         200 tick",
+    );
+    let told = lines(&world);
+    assert!(told.contains("REPORT: order-7/i-1 FAILED\n"), "{told}");
+}
+
 /// Without the setting nothing waits; what comes after it is known says it all the same.
 #[test]
 fn without_the_setting_no_line_waits() {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! invoke r1 deadline=3000          start-call [r1] trace=a parent=b priority=1 inferred=aws.sqs:queue:900 http
-//! shutdown spindown deadline=2000  end-call [r1] span=c trace=a parent=b status=502 error=Boom
+//!                                             durable=NAME/ID
+//! shutdown spindown deadline=2000  end-call [r1] span=c trace=a parent=b status=502 error=Boom execution=PENDING
 //! init-start on-demand             traces [lang=rust] a/1<b:name:service:k=v,k=v a/2<1:name2 | next chunk
 //! init-report 120 [on-demand]      metric name:1:2|c|@0.5|#tag,tag   (types c g d h ms s)
 //! start r1                         dropped spans 3
@@ -20,10 +21,10 @@ use model::{
     Chunk, ClientStats, Forward, InitReport, InitStart, InitializationType, InvocationReport, LogLine,
     Metric, MetricKind, Millis, Phase, PlatformSpan, Record, RequestId, RestoreStart, RuntimeDone,
     SamplingPriority, Span, SpanId, Start, Status, Tags, TelemetryRecord, Text, TraceId, TracerInfo,
-    UnixNanos,
+    UnixNanos, keys::lambda,
 };
 use propagation::TraceContext;
-use trigger::{InferredEnd, InferredSpan, Reading};
+use trigger::{InferredEnd, InferredSpan, Kind, Reading};
 
 use super::T0;
 use crate::{Dropped, EndCall, Input, InvocationError, StartCall};
@@ -223,13 +224,19 @@ fn start_call(words: &mut Words<'_>) -> StartCall {
         }
     });
     let source = words.get("source").map(|source| ("function_trigger.event_source", source.to_owned()));
+    let durable = words.get("durable").and_then(|execution| execution.split_once('/'));
+    let execution = durable.into_iter().flat_map(|(name, id)| {
+        let names = [lambda::DURABLE_EXECUTION_NAME[0], lambda::DURABLE_EXECUTION_ID[0]];
+        names.into_iter().zip([name.to_owned(), id.to_owned()])
+    });
     StartCall {
         request_id,
         reading: Reading {
             parent: words.context(),
             inferred: inferred.collect(),
             is_http: words.has("http"),
-            tags: source.into_iter().collect(),
+            kind: durable.map_or_else(Kind::default, |_| Kind::Durable),
+            tags: source.into_iter().chain(execution).collect(),
             ..Reading::default()
         },
     }
@@ -241,6 +248,9 @@ fn end_call(words: &mut Words<'_>) -> EndCall {
         context: words.context(),
         span_id: words.span_id("span"),
         http_status_code: words.number("status"),
+        execution_status: ["SUCCEEDED", "FAILED", "PENDING"]
+            .into_iter()
+            .find(|s| words.get("execution") == Some(s)),
         error: words.get("error").map(|message| InvocationError {
             message: message.to_owned().into(),
             kind: "Error".into(),

@@ -122,7 +122,7 @@ fn an_error_is_counted_once() {
          50 sent ok",
         "0 next
          40 send #0 traces until 2910
-         span 6553f100000000003a5e572628c57b35/588ecf902b298d8f aws.lambda orders resource=orders 11+25 ERROR [_dd.p.tid=6553f10000000000 _top_level=1 cold_start=true error.message=Boom error.msg=Boom error.type=Error http.status_code=502 request_id=r1]
+         span 6553f100000000003a5e572628c57b35/588ecf902b298d8f aws.lambda orders resource=orders 11+25 ERROR p1 [_dd.p.tid=6553f10000000000 _sampling_priority_v1=1 _top_level=1 cold_start=true error.message=Boom error.msg=Boom error.type=Error http.status_code=502 request_id=r1]
          40 send #1 sketches until 2910
          enhanced.errors 0 1 [cold_start:true]
          enhanced.invocations 0 1 [cold_start:true]
@@ -253,8 +253,8 @@ fn a_web_response_of_the_function() {
          40 done r1 success 25",
         "0 next
          40 send #0 traces until 2910
-         span a/8081434a2721cd9d<b aws.httpapi api.example resource=api.example 5+31 ERROR [_dd._inferred_span=1 _inferred_span.synchronicity=sync _inferred_span.tag_source=self _top_level=1 http.status_code=503 operation_name=aws.httpapi peer.service=orders request_id=r1 resource_names=api.example]
-         span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR [_top_level=1 cold_start=true http.status_code=503 request_id=r1]",
+         span a/8081434a2721cd9d<b aws.httpapi api.example resource=api.example 5+31 ERROR p1 [_dd._inferred_span=1 _inferred_span.synchronicity=sync _inferred_span.tag_source=self _sampling_priority_v1=1 _top_level=1 http.status_code=503 operation_name=aws.httpapi peer.service=orders request_id=r1 resource_names=api.example]
+         span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true http.status_code=503 request_id=r1]",
     );
 }
 
@@ -284,7 +284,7 @@ fn calls_may_come_before_the_invocation_is_known() {
          12 invoke r1",
         "0 next
          12 send #0 traces until 2912
-         span a/c<b aws.lambda orders resource=orders 10+1 [_top_level=1 cold_start=true request_id=r1]",
+         span a/c<b aws.lambda orders resource=orders 10+1 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]",
     );
 }
 
@@ -306,10 +306,10 @@ fn calls_without_request_id_belong_to_who_is_live() {
          61 done r2 success 1",
         "0 next
          40 send #0 traces until 2910
-         span a/c aws.lambda orders resource=orders 11+1 [_top_level=1 cold_start=true request_id=r1]
+         span a/c aws.lambda orders resource=orders 11+1 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]
          41 next
          61 send #1 traces until 2950
-         span b/d aws.lambda orders resource=orders 51+1 [_top_level=1 cold_start=false request_id=r2]",
+         span b/d aws.lambda orders resource=orders 51+1 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=false request_id=r2]",
     );
 }
 
@@ -335,7 +335,7 @@ fn a_timeout_gives_its_span() {
          enhanced.shutdowns 0 1 []
          enhanced.timeouts 0 1 [cold_start:true]
          1013 send #2 traces until 2912
-         span a/e5a1532d5137e072<b aws.lambda orders resource=orders 10+1000 ERROR [_top_level=1 cold_start=true error.message=Datadog detected a Timeout error.msg=Datadog detected a Timeout error.type=Timeout request_id=r1]
+         span a/e5a1532d5137e072<b aws.lambda orders resource=orders 10+1000 ERROR p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true error.message=Datadog detected a Timeout error.msg=Datadog detected a Timeout error.type=Timeout request_id=r1]
          1013 send #3 sketches until 2912
          enhanced.billed_duration 0 1 [cold_start:true]
          enhanced.duration 0 1 [cold_start:true]
@@ -364,7 +364,7 @@ fn a_crash_that_no_record_tells_of_gives_its_span() {
          enhanced.invocations 0 1 [cold_start:true]
          enhanced.shutdowns 0 1 []
          120 send #1 traces until 1920
-         span a/e5a1532d5137e072<b aws.lambda orders resource=orders 10+110 ERROR [_top_level=1 cold_start=true request_id=r1]
+         span a/e5a1532d5137e072<b aws.lambda orders resource=orders 10+110 ERROR p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]
          120 send #2 sketches until 1920
          enhanced.errors 0 1 [cold_start:true]
          140 exit",
@@ -375,7 +375,7 @@ fn a_crash_that_no_record_tells_of_gives_its_span() {
 fn without_ids_from_anybody_they_are_drawn() {
     check_with(spans_only(), "10 invoke r1\n11 start r1\n12 start-call r1\n13 done r1 error 3\n1000 tick", "0 next
          33 send #0 traces until 2910
-         span 6553f100000000003a5e572628c57b35/588ecf902b298d8f aws.lambda orders resource=orders 11+3 ERROR [_dd.p.tid=6553f10000000000 _top_level=1 cold_start=true request_id=r1]");
+         span 6553f100000000003a5e572628c57b35/588ecf902b298d8f aws.lambda orders resource=orders 11+3 ERROR p1 [_dd.p.tid=6553f10000000000 _sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]");
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn a_placeholder_gives_its_tags_to_the_root_span() {
         "0 next
          40 send #0 traces until 2910
          span a/d<c work orders 20+1 [_top_level=1]
-         span a/c aws.lambda orders resource=orders 11+25 p2 [_sampling_priority_v1=2 _top_level=1 cold_start=true request_id=r1 user=me]
+         span a/c aws.lambda orders resource=orders 11+25 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1 user=me]
          50 next
          70 send #1 series until 1970
          Count datadog.serverless.extension.dropped 0 1 [reason:late signal:traces]",
@@ -461,13 +461,13 @@ fn without_telemetry_spans_and_counts_come_all_the_same() {
          3010 sent ok",
         "0 next
          130 send #0 traces until 2910
-         span a/c aws.lambda orders resource=orders 10+20 [_top_level=1 cold_start=true request_id=r1]
+         span a/c aws.lambda orders resource=orders 10+20 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]
          200 next
          1000 send #1 sketches until 3900
          enhanced.invocations 0 1 [cold_start:true]
          2100 next
-         3000 send #2 traces until 4900
-         span b/d aws.lambda orders resource=orders 1000+20 [_top_level=1 cold_start=false request_id=r2]
+         2100 send #2 traces until 7100
+         span b/d aws.lambda orders resource=orders 1000+20 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=false request_id=r2]
          3000 send #3 sketches until 4900
          enhanced.shutdowns 0 1 []
          enhanced.invocations 0 1 [cold_start:false]
@@ -574,9 +574,9 @@ fn a_library_behind_the_proxy() {
          40 sent ok",
         "0 next
          36 send #0 traces until 2910
-         span a/8081434a2721cd9d<b aws.sqs queue resource=queue 0+11 ERROR [_dd._inferred_span=1 _inferred_span.synchronicity=async _inferred_span.tag_source=self _top_level=1 operation_name=aws.sqs peer.service=orders request_id=r1 resource_names=queue]
-         span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR [_top_level=1 cold_start=true error.message=Told error.msg=Told error.type=Error request_id=r1]
-         span a/d820a344de15fe8b<8081434a2721cd9d aws.lambda.cold_start orders resource=orders 0+5 [_top_level=1]
+         span a/8081434a2721cd9d<b aws.sqs queue resource=queue 0+11 ERROR p1 [_dd._inferred_span=1 _inferred_span.synchronicity=async _inferred_span.tag_source=self _sampling_priority_v1=1 _top_level=1 operation_name=aws.sqs peer.service=orders request_id=r1 resource_names=queue]
+         span a/c<8081434a2721cd9d aws.lambda orders resource=orders 11+25 ERROR p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true error.message=Told error.msg=Told error.type=Error request_id=r1]
+         span a/d820a344de15fe8b<8081434a2721cd9d aws.lambda.cold_start orders resource=orders 0+5 p1 [_sampling_priority_v1=1 _top_level=1]
          40 next",
     );
 }
@@ -601,8 +601,8 @@ fn a_tracers_own_trace_behind_the_proxy() {
          span c/1<1d7f366c0e410d02 web shop 120+1 [_dd.p.tid=66a1b2c300000000 _top_level=1]
          span c/2<1 db orders 120+1 [_top_level=1]
          span d/3 other orders 121+1 [_top_level=1]
-         span 66a1b2c300000000000000000000000c/1d7f366c0e410d02 aws.lambda orders resource=orders 101+30 [_dd.p.tid=66a1b2c300000000 _top_level=1 cold_start=true request_id=r1]
-         span 66a1b2c300000000000000000000000c/d820a344de15fe8b aws.lambda.cold_start orders resource=orders 0+5 [_dd.p.tid=66a1b2c300000000 _top_level=1]
+         span 66a1b2c300000000000000000000000c/1d7f366c0e410d02 aws.lambda orders resource=orders 101+30 p1 [_dd.p.tid=66a1b2c300000000 _sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1]
+         span 66a1b2c300000000000000000000000c/d820a344de15fe8b aws.lambda.cold_start orders resource=orders 0+5 p1 [_dd.p.tid=66a1b2c300000000 _sampling_priority_v1=1 _top_level=1]
          140 next",
     );
 }

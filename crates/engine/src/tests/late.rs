@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{Batch, Signal};
 
 use super::{Answer, T0, World, check_with, render, settings};
-use crate::Settings;
+use crate::{FlushStrategy, Settings};
 
 fn bare() -> Settings {
     Settings { enhanced_metrics: false, logs: false, ..settings() }
@@ -291,4 +291,75 @@ fn values(world: &World, name: &str) -> u64 {
         count += points.map(|(_, sketch)| sketch.count()).sum::<u64>();
     }
     count
+}
+
+/// After the last fact there may never be another: what an intake did not take, and what had no turn, goes when its time
+/// has come, however often that intake failed.
+#[test]
+fn what_is_left_goes_though_nothing_else_happens() {
+    let every = Duration::from_secs(5);
+    let strategies = [
+        FlushStrategy::Adaptive,
+        FlushStrategy::End,
+        FlushStrategy::EndAnd(every),
+        FlushStrategy::Periodically(every),
+        FlushStrategy::Continuously(every),
+    ];
+    for (flush_strategy, failures) in strategies.into_iter().flat_map(|one| (0..6).map(move |n| (one, n))) {
+        let mut world = World::new(Settings { flush_strategy, ..settings() });
+        world.drain();
+        world.line("0 invoke r1 deadline=60000");
+        world.line("1 start r1");
+        world.line("2 traces a/1");
+        world.line("2 metric a:1|c");
+        for _ in 0..2500 {
+            world.line("3 log at work");
+        }
+        world.line("10 done r1 success 5");
+        let mut failed = 0;
+        let end = T0 + Duration::from_secs(1800);
+        loop {
+            if !world.on_the_way.is_empty() {
+                let answer = if failed < failures { Answer::Retry } else { Answer::Ok };
+                failed += 1;
+                world.answer_all(answer);
+            } else if let Some(deadline) = world.engine.deadline().filter(|deadline| *deadline < end) {
+                world.advance(deadline);
+            } else {
+                break;
+            }
+        }
+        let case = format!("{flush_strategy:?}, failed {failures} times");
+        assert!(failed > failures, "{case}: nothing was accepted");
+        for signal in Signal::ALL {
+            assert_eq!((world.engine.held(signal), world.engine.dropped(signal.as_str())), (0, 0), "{case}");
+        }
+    }
+}
+
+/// One batch is tried in little time after a failure. When it is taken the rest has the time of any flush.
+#[test]
+fn what_follows_a_try_that_went_well_has_its_full_time() {
+    let mut world = World::new(Settings { enhanced_metrics: false, ..settings() });
+    world.drain();
+    world.line("0 start r1");
+    world.line("0 invoke r1 deadline=60000");
+    world.line("0 metric a:1|c");
+    world.line("0 log first");
+    world.line("10 done r1 success 1");
+    world.answer_all(Answer::Retry);
+    world.line("1000 invoke r2 deadline=60000");
+    for _ in 0..2500 {
+        world.line("1000 log at work");
+    }
+    world.line("1010 done r2 success 1");
+    world.out.clear();
+    world.line("1150 sent ok");
+    let sends: Vec<_> = world.out.lines().filter(|line| line.contains(" send ")).collect();
+    assert_eq!(sends, ["1150 send #4 logs until 6010", "1150 send #5 logs until 6010"], "{}", world.out);
+    let before = world.nexts;
+    world.line("5000 tick");
+    assert_eq!(world.nexts, before, "its end waits for them");
+    world.accept_all();
+    assert_eq!((world.nexts, world.engine.held(Signal::Logs)), (before + 1, 0));
 }

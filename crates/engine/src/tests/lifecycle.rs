@@ -124,7 +124,7 @@ fn an_end_call_that_does_not_come_is_waited_for_briefly() {
          1000 tick",
         "0 next
          60 send #0 traces until 2910
-         span a/588ecf902b298d8f aws.lambda orders resource=orders 11+29 ERROR [_top_level=1 cold_start=true error.type=Runtime.ExitError request_id=r1]",
+         span a/588ecf902b298d8f aws.lambda orders resource=orders 11+29 ERROR p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true error.type=Runtime.ExitError request_id=r1]",
     );
 }
 
@@ -164,7 +164,7 @@ fn without_telemetry_next_is_asked_all_the_same() {
          600 next
          700 next
          1710 send #1 traces until 6710
-         span a/b aws.lambda orders resource=orders 700+200 [_top_level=1 cold_start=false request_id=r2]
+         span a/b aws.lambda orders resource=orders 700+200 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=false request_id=r2]
          1710 send #2 series until 6710
          Count a 1000 1 []",
     );
@@ -376,8 +376,10 @@ fn an_intake_that_is_back_gets_all_that_was_held() {
         world.answer_all(Answer::Retry);
     }
     let sent_before = world.out.matches(" send ").count();
-    world.line("50000 invoke r3 deadline=60000");
-    world.line("50001 done r3 success 1");
+    world.line("31000 invoke r3 deadline=60000");
+    world.line("31001 done r3 success 1");
+    assert_eq!(world.on_the_way.len(), 0, "it is left alone");
+    world.line("50000 tick");
     assert_eq!(world.on_the_way.len(), 1, "one batch tries the intake");
     world.answer_all(Answer::Ok);
     assert!(world.on_the_way.len() > 1, "the rest follows");

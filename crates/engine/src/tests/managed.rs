@@ -47,9 +47,9 @@ fn data_leaves_while_the_sandbox_lives() {
          30 report r1 success duration=19
          11000 tick",
         "0 next
-         10020 send #0 series until 15020
+         10010 send #0 series until 15010
          Count a 0 1 []
-         10020 send #1 sketches until 15020
+         10010 send #1 sketches until 15010
          enhanced.duration 0 0.019 []
          enhanced.invocations 0 1 []
          enhanced.runtime_duration 0 19 []",
@@ -189,7 +189,7 @@ fn a_failed_initialisation_is_told_once() {
          500 shutdown spindown",
         "0 next
          500 send #0 traces until 2400
-         span 6553f100000000006acf79acbf1bec06/726d106d2a3d69a1 aws.lambda orders resource=orders 30+1 ERROR [_dd.p.tid=6553f10000000000 _top_level=1 error.message=import error.msg=import error.type=Error request_id=r2]
+         span 6553f100000000006acf79acbf1bec06/726d106d2a3d69a1 aws.lambda orders resource=orders 30+1 ERROR p1 [_dd.p.tid=6553f10000000000 _sampling_priority_v1=1 _top_level=1 error.message=import error.msg=import error.type=Error request_id=r2]
          span a/1d7f366c0e410d02<b aws.lambda orders resource=orders 10+9 ERROR p1 [_sampling_priority_v1=1 _top_level=1 request_id=r1]
          500 send #1 sketches until 2400
          enhanced.duration 0 3 values, sum 0.011 []

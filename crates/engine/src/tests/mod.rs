@@ -13,6 +13,8 @@ mod properties;
 mod render;
 mod sandbox;
 mod signals;
+mod spans;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

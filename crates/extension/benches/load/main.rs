@@ -42,6 +42,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const REQUESTS: u64 = 2000;
 const SPANS: u64 = 100;
 const INVOCATIONS: u64 = 20_000;
+/// Whose first invocation is measured.
+const SANDBOXES: usize = 40;
 /// Invocations whose ends are measured.
 const ENDS: u64 = 200;
 /// How long Lambda holds telemetry back, by the subscription.
@@ -66,17 +68,22 @@ async fn main() {
         datagrams(Some(300_000)).await;
         datagrams(Some(50_000)).await;
     }
+    if wanted("first") {
+        first_ends().await;
+    }
     if wanted("invocations") {
-        for strategy in ["default", "end"] {
-            ends(strategy).await;
+        for (strategy, protocol) in [("default", "http1"), ("end", "http1"), ("end", "http2")] {
+            ends(strategy, protocol).await;
         }
         shutdown_at_once().await;
         intake_down().await;
-        invocations().await;
+        for protocol in ["http1", "http2"] {
+            invocations(protocol).await;
+        }
     }
     if wanted("soak") {
         let (invocations, seed) = (number.unwrap_or(10_000), 1);
-        let report = soak::run(invocations, seed).await;
+        let report = soak::run(invocations, seed, "http1").await;
         report.print(invocations, seed);
         report.check();
     }
@@ -213,14 +220,15 @@ fn send_some(socket: &UdpSocket) {
 }
 
 /// What the end of an invocation waits for the extension, from the response on.
-async fn ends(strategy: &str) {
-    let (lambda, yes) = (FakeLambda::start().await, Yes::start().await);
+async fn ends(strategy: &str, protocol: &str) {
+    let (lambda, yes) = (FakeLambda::start().await, Yes::speaking(protocol).await);
     let mut variables = to(&yes.url).to_vec();
-    variables.push(("DD_SERVERLESS_FLUSH_STRATEGY", strategy));
+    variables.extend([("DD_SERVERLESS_FLUSH_STRATEGY", strategy), ("DD_HTTP_PROTOCOL", protocol)]);
     let agent = Agent::start(&lambda, &variables);
     lambda.asked(1).await;
     let mut clients = Clients::new(&agent).await;
     let mut held = Vec::new();
+    let mut before = agent.used();
     for number in 1..=ENDS {
         clients.handler(&lambda, number).await;
         let ended = Instant::now();
@@ -228,13 +236,55 @@ async fn ends(strategy: &str) {
         clients.telemetry.call("POST", "/", "", Clients::records(number).as_bytes()).await;
         let asked = lambda.asked(usize::try_from(number).unwrap() + 1).await;
         held.push(asked.saturating_duration_since(ended));
+        if number == 1 {
+            println!("ends, {strategy}, {protocol}: CPU {:?} for the first", agent.used() - before);
+            before = agent.used();
+        }
     }
     let first = held[0];
-    println!("ends, {strategy}: {ENDS} invocations, {} requests sent", yes.requests());
+    let used = (agent.used() - before) / u32::try_from(ENDS - 1).unwrap();
+    println!("  {ENDS} invocations, {} requests sent; CPU {used:?} each", yes.requests());
     println!(
         "  next asked after the response {}; the first {first:?}. Telemetry came {BUFFERED:?} after it\n",
         spread(&mut held)
     );
+}
+
+/// The first invocation of a sandbox, which connects to an intake with TLS. In turns, as the machine's pace changes.
+async fn first_ends() {
+    let settings = intake::Settings { tls: true, ..intake::Settings::default() };
+    let intake = intake::Intake::start_with(([127, 0, 0, 1], 0).into(), settings).await.unwrap();
+    let authority = std::env::temp_dir().join(format!("load-{}.pem", std::process::id()));
+    fs::write(&authority, intake.authority().unwrap()).unwrap();
+    let url = intake.url();
+    let protocols = ["http1", "auto"];
+    let (mut held, mut used) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    for number in 0..2 * SANDBOXES {
+        let protocol = protocols[number % 2];
+        let lambda = FakeLambda::start().await;
+        let mut variables = to(&url).to_vec();
+        variables.extend([
+            ("DD_SERVERLESS_FLUSH_STRATEGY", "end"),
+            ("DD_HTTP_PROTOCOL", protocol),
+            ("DD_TLS_CERT_FILE", authority.to_str().unwrap()),
+        ]);
+        let agent = Agent::start(&lambda, &variables);
+        lambda.asked(1).await;
+        let before = agent.used();
+        let mut clients = Clients::new(&agent).await;
+        clients.handler(&lambda, 1).await;
+        clients.telemetry.call("POST", "/", "", Clients::records(1).as_bytes()).await;
+        let ended = Instant::now();
+        let asked = lambda.asked(2).await;
+        held[number % 2].push(asked.saturating_duration_since(ended));
+        used[number % 2].push(agent.used().saturating_sub(before));
+    }
+    fs::remove_file(&authority).unwrap();
+    println!("first ends, with TLS: {SANDBOXES} sandboxes each");
+    for ((protocol, held), used) in protocols.iter().zip(&mut held).zip(&mut used) {
+        println!("  {protocol}: next asked {}; CPU {}", spread(held), spread(used));
+    }
+    println!();
 }
 
 /// SHUTDOWN where nothing was ever invoked.
@@ -268,8 +318,13 @@ async fn intake_down() {
 }
 
 /// Invocations with a start and an end call, a trace of ten spans and four log lines.
-async fn invocations() {
-    let (lambda, yes, agent) = started().await;
+async fn invocations(protocol: &str) {
+    let lambda = FakeLambda::start().await;
+    let yes = Yes::speaking(protocol).await;
+    let mut variables = to(&yes.url).to_vec();
+    variables.push(("DD_HTTP_PROTOCOL", protocol));
+    let agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
     let mut clients = Clients::new(&agent).await;
     let mut before = agent.used();
     let mut figures = Vec::new();
@@ -287,7 +342,7 @@ async fn invocations() {
     }
     let used = (agent.used() - before) / u32::try_from(INVOCATIONS - 1).unwrap();
     println!(
-        "invocations: {INVOCATIONS} with start and end call, {} spans, {} log lines; {} requests sent",
+        "invocations, {protocol}: {INVOCATIONS} with start and end call, {} spans, {} log lines; {} requests sent",
         soak::SPANS,
         soak::LINES,
         yes.requests()

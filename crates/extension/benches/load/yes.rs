@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use model::Signal;
 use tokio::net::TcpListener;
 
@@ -29,15 +29,20 @@ struct Seen {
 
 impl Yes {
     pub(crate) async fn start() -> Self {
-        Self::with(Seen::default()).await
+        Self::with(Seen::default(), false).await
+    }
+
+    /// Without TLS, `http1` or `http2` alone.
+    pub(crate) async fn speaking(protocol: &str) -> Self {
+        Self::with(Seen::default(), protocol == "http2").await
     }
 
     /// Keeps what it is sent of traces, to be counted when the load is over.
     pub(crate) async fn keeping_traces() -> Self {
-        Self::with(Seen { traces: Some(Mutex::default()), ..Seen::default() }).await
+        Self::with(Seen { traces: Some(Mutex::default()), ..Seen::default() }, false).await
     }
 
-    async fn with(seen: Seen) -> Self {
+    async fn with(seen: Seen, is_http2: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(seen);
@@ -45,10 +50,18 @@ impl Yes {
         tokio::spawn(async move {
             loop {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
+                // An answer of several frames does not wait for the extension's acknowledgement of the first.
+                tcp.set_nodelay(true).unwrap();
                 let seen = counting.clone();
                 tokio::spawn(async move {
-                    let service = service_fn(|request| answer(request, &seen));
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await;
+                    let service = service_fn(move |request| answer(request, seen.clone()));
+                    let tcp = TokioIo::new(tcp);
+                    if is_http2 {
+                        let _ =
+                            http2::Builder::new(TokioExecutor::new()).serve_connection(tcp, service).await;
+                    } else {
+                        let _ = http1::Builder::new().serve_connection(tcp, service).await;
+                    }
                 });
             }
         });
@@ -74,7 +87,7 @@ impl Yes {
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Full<Bytes>>, Infallible> {
     let kept = seen.traces.as_ref().filter(|_| request.uri().path().ends_with("/api/v0.2/traces"));
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     seen.bytes.fetch_add(body.len(), Ordering::Relaxed);

@@ -18,6 +18,10 @@ const TABLE: &[(&str, &str)] = &[
     ("DD_DOGSTATSD_BUFFER_SIZE", "datagrams of any size are taken"),
     ("DD_DOGSTATSD_QUEUE_SIZE", "what waits is bounded by DD_LAMBDA_EXTENSION_MEMORY"),
     ("DD_DEBUG_WAIT_FOR_ATTACH", "the extension never waits for a debugger"),
+    (
+        "DD_PROXY_HTTP",
+        "Datadog is reached over https, for which DD_PROXY_HTTPS is, and http addresses directly",
+    ),
     ("DD_LOGS_CONFIG_FORCE_USE_TCP", "logs are sent over https"),
     ("DD_LOGS_CONFIG_FORCE_USE_HTTP", "logs are sent over https"),
     ("DD_DOGSTATSD_TAGS", "DD_TAGS is for all data"),

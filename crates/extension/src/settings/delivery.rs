@@ -211,6 +211,12 @@ fn names(value: &str) -> Option<Vec<Text>> {
 
 const MASK: &str = "mask_sequences";
 
+/// Whether a rule that cannot be used was to mask something, however its type is written.
+fn may_mask(rule: &Value, text: &str) -> bool {
+    let kind = rule.get("type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    kind.contains("mask") || rule.get("replace_placeholder").is_some() || text.contains(MASK)
+}
+
 /// Keeps the rules that are well formed and tells of each that is not. One that was to mask something and cannot
 /// be read stands for all that it might have masked.
 fn rules(config: &mut Config, value: &str) -> bool {
@@ -223,7 +229,7 @@ fn rules(config: &mut Config, value: &str) -> bool {
         match rule(&one) {
             Some(rule) => config.log_rules.rules.push(rule),
             None => {
-                let masks = text.contains(MASK);
+                let masks = may_mask(&one, &text);
                 config.log_rules.blocked |= masks;
                 config.problems.push(Problem {
                     name: "DD_LOGS_CONFIG_PROCESSING_RULES".to_owned(),
@@ -307,6 +313,9 @@ mod tests {
         };
         check(r#"[{"type":"mask_sequences","name":"b"}]"#, true);
         check(r#"{"type":"mask_sequences","pattern":"a"}"#, true);
+        check(r#"[{"type":"mask_sequences","name":"b","pattern":"a""#, true);
+        check(r#"[{"type":"Mask-Sequence","name":"b","pattern":"a"}]"#, true);
+        check(r#"[{"name":"b","replace_placeholder":"*","pattern":"a"}]"#, true);
         check(r#"[{"type":"exclude_at_match","pattern":5}]"#, false);
         check("nonsense", false);
     }

@@ -4,9 +4,10 @@
 use secrets::{ApiKey, Proxy};
 use serde_json::{Map, Value};
 
-use super::{ADDRESS, BOOL, PROXY, Setting, address, boolean, maybe, set};
+use super::{ADDRESS, AS_ALL, BOOL, PROXY, Setting, address, boolean, maybe, set};
 use crate::address::Address;
 use crate::config::{Config, Problem, Target, shorten};
+use crate::egress::Protocol;
 use crate::tls::MinTls;
 
 /// One signal goes to so many further places at most.
@@ -86,11 +87,22 @@ pub(super) const TABLE: &[Setting] = &[
     Setting {
         key: "DD_HTTP_PROTOCOL",
         aliases: &[],
-        default: "auto",
-        expects: "auto or http1: HTTP/2 is not spoken to intakes",
-        doc: "`auto` and `http1` are the same: HTTP/1.1, one kept connection for each server. HTTP/2 is not spoken to intakes.",
+        default: "http1",
+        expects: "one of auto, http1, http2",
+        doc: "The version of HTTP that intakes are spoken to in. `auto`: HTTP/2 where the server takes it, which it says with \
+              TLS, also through a proxy; HTTP/1.1 elsewhere. `http2`: the same, and `http` addresses too, which have to \
+              speak it; a server that does not is told of, and spoken to in HTTP/1.1. Lambda, and whoever gives the key, are \
+              always asked over HTTP/1.1.",
         secret: false,
-        read: |_, value| ["auto", "http1"].iter().any(|known| value.eq_ignore_ascii_case(known)),
+        read: |config, value| {
+            let known = match value.to_ascii_lowercase().as_str() {
+                "auto" => Some(Protocol::Auto),
+                "http1" => Some(Protocol::Http1),
+                "http2" => Some(Protocol::Http2),
+                _ => None,
+            };
+            set(&mut config.http_protocol, known)
+        },
     },
     Setting {
         key: "DD_ADDITIONAL_ENDPOINTS",
@@ -230,27 +242,27 @@ pub(super) const TABLE: &[Setting] = &[
     Setting {
         key: "DD_APM_CONFIG_COMPRESSION_LEVEL",
         aliases: &[],
-        default: "none",
+        default: AS_ALL,
         expects: LEVEL,
-        doc: "The same for traces alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        doc: "The same for traces alone.",
         secret: false,
         read: |config, value| maybe(&mut config.compression.traces, level(value)),
     },
     Setting {
         key: "DD_METRICS_CONFIG_COMPRESSION_LEVEL",
         aliases: &[],
-        default: "none",
+        default: AS_ALL,
         expects: LEVEL,
-        doc: "The same for metrics alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        doc: "The same for metrics alone.",
         secret: false,
         read: |config, value| maybe(&mut config.compression.metrics, level(value)),
     },
     Setting {
         key: "DD_LOGS_CONFIG_COMPRESSION_LEVEL",
         aliases: &[],
-        default: "none",
+        default: AS_ALL,
         expects: LEVEL,
-        doc: "The same for logs alone. Not set: as `DD_COMPRESSION_LEVEL`.",
+        doc: "The same for logs alone.",
         secret: false,
         read: |config, value| maybe(&mut config.compression.logs, level(value)),
     },
@@ -419,12 +431,14 @@ mod tests {
     fn protocols() {
         assert_eq!(parse(&[("DD_MIN_TLS_VERSION", "TLSv1.3")]).min_tls_version, MinTls::V13);
         assert_eq!(parse(&[("DD_HTTP_PROTOCOL", "HTTP1")]), Config::default());
-        let bad = parse(&[("DD_MIN_TLS_VERSION", "tlsv1.1"), ("DD_HTTP_PROTOCOL", "http2")]);
+        assert_eq!(parse(&[("DD_HTTP_PROTOCOL", "auto")]).http_protocol, Protocol::Auto);
+        assert_eq!(parse(&[("DD_HTTP_PROTOCOL", "http2")]).http_protocol, Protocol::Http2);
+        let bad = parse(&[("DD_MIN_TLS_VERSION", "tlsv1.1"), ("DD_HTTP_PROTOCOL", "http3")]);
         assert_eq!(
             problems(&bad),
             [
                 "DD_MIN_TLS_VERSION: \"tlsv1.1\" is not one of tlsv1.2, tlsv1.3; tlsv1.2 is used",
-                "DD_HTTP_PROTOCOL: \"http2\" is not auto or http1: HTTP/2 is not spoken to intakes; auto is used"
+                "DD_HTTP_PROTOCOL: \"http3\" is not one of auto, http1, http2; http1 is used"
             ]
         );
     }

@@ -14,6 +14,15 @@ const KEYS: &str = "a list of keys";
 /// In the order of the page.
 pub(super) const TABLE: &[Setting] = &[
     Setting {
+        key: "DD_TRACE_ENABLED",
+        aliases: &["DD_APM_ENABLED"],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether traces and their statistics are made and sent at all. Tracers are answered as ever.",
+        secret: false,
+        read: |config, value| set(&mut config.traces_enabled, boolean(value)),
+    },
+    Setting {
         key: "DD_TRACE_PROPAGATION_STYLE_EXTRACT",
         aliases: &["DD_TRACE_PROPAGATION_STYLE"],
         default: "datadog,tracecontext,baggage",
@@ -144,9 +153,9 @@ pub(super) const TABLE: &[Setting] = &[
         aliases: &[],
         default: "none",
         expects: "a JSON list of rules",
-        doc: "What is replaced in spans: `[{\"name\":TAG,\"pattern\":REGEX,\"repl\":TEXT}]`. The tag `resource.name` is the resource, `*` all tags and the resource.",
+        doc: "What is replaced in spans: `[{\"name\":TAG,\"pattern\":REGEX,\"repl\":TEXT}]`. The tag `resource.name` is the resource, `*` all tags and the resource. A rule whose expression cannot be used hides all that it names.",
         secret: false,
-        read: |config, value| set(&mut config.trace_rules.replace, replace_rules(value)),
+        read: replace_rules,
     },
     Setting {
         key: "DD_APM_OBFUSCATION_HTTP_REMOVE_QUERY_STRING",
@@ -176,6 +185,15 @@ pub(super) const TABLE: &[Setting] = &[
         read: |config, value| set(&mut config.trace_rules.obfuscation.redis, boolean(value)),
     },
     Setting {
+        key: "DD_APM_OBFUSCATION_REDIS_REMOVE_ALL_ARGS",
+        aliases: &[],
+        default: "false",
+        expects: BOOL,
+        doc: "Whether keys in `redis.raw_command` become `?` as well.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.redis_all, boolean(value)),
+    },
+    Setting {
         key: "DD_APM_OBFUSCATION_MEMCACHED_ENABLED",
         aliases: &[],
         default: "true",
@@ -185,6 +203,15 @@ pub(super) const TABLE: &[Setting] = &[
         read: |config, value| set(&mut config.trace_rules.obfuscation.memcached, boolean(value)),
     },
     Setting {
+        key: "DD_APM_OBFUSCATION_MEMCACHED_KEEP_COMMAND",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether `memcached.command` keeps the command and its key.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.memcached_keep, boolean(value)),
+    },
+    Setting {
         key: "DD_APM_OBFUSCATION_CREDIT_CARDS_ENABLED",
         aliases: &[],
         default: "true",
@@ -192,6 +219,24 @@ pub(super) const TABLE: &[Setting] = &[
         doc: "Whether tags that are the number of a credit card become `?`.",
         secret: false,
         read: |config, value| set(&mut config.trace_rules.obfuscation.cards, boolean(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_CREDIT_CARDS_LUHN",
+        aliases: &[],
+        default: "true",
+        expects: BOOL,
+        doc: "Whether a number has to have the check digit of a card to be taken for one.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.cards_luhn, boolean(value)),
+    },
+    Setting {
+        key: "DD_APM_OBFUSCATION_CREDIT_CARDS_KEEP_VALUES",
+        aliases: &[],
+        default: "none",
+        expects: KEYS,
+        doc: "Tags that stay though their value looks like the number of a credit card.",
+        secret: false,
+        read: |config, value| set(&mut config.trace_rules.obfuscation.cards_keep, keys(value)),
     },
     Setting {
         key: "DD_APM_OBFUSCATION_MONGODB_ENABLED",
@@ -341,16 +386,38 @@ fn keys(value: &str) -> Option<Vec<Text>> {
     Some(words.map(|key| Text::Owned(key.to_owned())).collect())
 }
 
-/// `None` when it is no such list, or a rule is not whole.
-fn replace_rules(value: &str) -> Option<Vec<ReplaceRule>> {
-    let all: Vec<Value> = serde_json::from_str(value).ok()?;
-    let text = |rule: &Value, name: &str| rule.get(name)?.as_str().map(|text| Text::Owned(text.to_owned()));
-    let rule = |rule: &Value| {
-        let with = text(rule, "repl").unwrap_or_default();
-        Some(ReplaceRule { name: text(rule, "name")?, pattern: text(rule, "pattern")?, with })
-    };
-    all.iter().map(rule).collect()
+/// Keeps the rules that are whole, and tells of each that is not: what it was to replace is not known, so that all of
+/// what it names is hidden.
+fn replace_rules(config: &mut Config, value: &str) -> bool {
+    let Ok(all) = serde_json::from_str::<Vec<Value>>(value) else { return false };
+    for one in all {
+        let text = |key: &str| one.get(key).and_then(Value::as_str).map(|text| Text::Owned(text.to_owned()));
+        let (name, pattern, with) = (text("name"), text("pattern"), text("repl").unwrap_or_default());
+        let rule = match (name, pattern) {
+            (Some(name), Some(pattern)) => Some(ReplaceRule { name, pattern, with }),
+            (name, _) => {
+                config.problems.push(Problem {
+                    name: "DD_APM_REPLACE_TAGS".to_owned(),
+                    value: Some(shorten(&one.to_string())),
+                    expects: "a rule with a name and a pattern",
+                    instead: match name {
+                        Some(_) => {
+                            "all that it names is hidden, as it may hold what this rule was to replace"
+                        }
+                        None => "the other rules are used",
+                    }
+                    .to_owned(),
+                });
+                name.map(|name| ReplaceRule { name, pattern: ALL.into(), with: "?".into() })
+            }
+        };
+        config.trace_rules.replace.extend(rule);
+    }
+    true
 }
+
+/// Finds the whole of any text.
+const ALL: &str = "(?s)^.*$";
 
 #[cfg(test)]
 mod tests {
@@ -362,7 +429,7 @@ mod tests {
             let config = Config::parse(|n| (n == name).then(|| value.to_owned()));
             assert_eq!(format!("{:?} {}", config.trace_rules, config.problems.len()), want, "{name}={value}");
         };
-        let nothing = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, memcached: true, cards: true, mongodb: Documents { hide: true, keep: [], sql: [] }, elasticsearch: Documents { hide: true, keep: [], sql: [] }, opensearch: Documents { hide: true, keep: [], sql: [] } } }";
+        let nothing = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, redis_all: false, memcached: true, memcached_keep: true, cards: true, cards_luhn: true, cards_keep: [], mongodb: Documents { hide: true, keep: [], sql: [] }, elasticsearch: Documents { hide: true, keep: [], sql: [] }, opensearch: Documents { hide: true, keep: [], sql: [] } } }";
         let with = |from: &str, to: &str| format!("{} 0", nothing.replacen(from, to, 1));
         check(
             "DD_APM_FILTER_TAGS_REQUIRE",
@@ -390,7 +457,19 @@ mod tests {
                 r#"replace: [ReplaceRule { name: "*", pattern: "a", with: "b" }, ReplaceRule { name: "c", pattern: "d", with: "" }]"#,
             ),
         );
-        check("DD_APM_REPLACE_TAGS", r#"[{"name":"*"}]"#, &format!("{nothing} 1"));
+        let told = |to: &str| format!("{} 1", nothing.replacen("replace: []", to, 1));
+        check(
+            "DD_APM_REPLACE_TAGS",
+            r#"[{"name":"*"},{"name":"c","pattern":"d"},{"name":"e","pattern":"f","repl":5}]"#,
+            &told(
+                r#"replace: [ReplaceRule { name: "*", pattern: "(?s)^.*$", with: "?" }, ReplaceRule { name: "c", pattern: "d", with: "" }, ReplaceRule { name: "e", pattern: "f", with: "" }]"#,
+            ),
+        );
+        check(
+            "DD_APM_REPLACE_TAGS",
+            r#"[{"pattern":"a"},{"name":"c","pattern":"d"}]"#,
+            &told(r#"replace: [ReplaceRule { name: "c", pattern: "d", with: "" }]"#),
+        );
         check("DD_APM_REPLACE_TAGS", "nonsense", &format!("{nothing} 1"));
         check(
             "DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES",
@@ -407,6 +486,26 @@ mod tests {
                 "opensearch: Documents { hide: true, keep: [], sql: []",
                 r#"opensearch: Documents { hide: true, keep: [], sql: ["query", "x"]"#,
             ),
+        );
+        check(
+            "DD_APM_OBFUSCATION_REDIS_REMOVE_ALL_ARGS",
+            "true",
+            &with("redis_all: false", "redis_all: true"),
+        );
+        check(
+            "DD_APM_OBFUSCATION_MEMCACHED_KEEP_COMMAND",
+            "false",
+            &with("memcached_keep: true", "memcached_keep: false"),
+        );
+        check(
+            "DD_APM_OBFUSCATION_CREDIT_CARDS_LUHN",
+            "false",
+            &with("cards_luhn: true", "cards_luhn: false"),
+        );
+        check(
+            "DD_APM_OBFUSCATION_CREDIT_CARDS_KEEP_VALUES",
+            "order, no",
+            &with("cards_keep: []", r#"cards_keep: ["order", "no"]"#),
         );
         check("DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES", "[1]", &format!("{nothing} 1"));
         check(

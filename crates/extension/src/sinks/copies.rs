@@ -42,6 +42,11 @@ impl Parcel for Rc<Forward> {
     fn request(&self, address: &Address, key: &HeaderValue, _: Signal) -> Request<Full<Bytes>> {
         forwards::request(key, address, self)
     }
+
+    /// Nobody here knows what is in it.
+    async fn halves(&self, _: Signal, _: i32) -> Vec<Self> {
+        Vec::new()
+    }
 }
 
 impl Copies {
@@ -105,7 +110,7 @@ impl Copies {
             return None;
         }
         let uplink = Uplink::new(target.address.clone(), self.egress.clone(), self.connect_timeout);
-        let new = Rc::new(Other::new(Signal::Forwards, Rc::new(uplink), &target.key)?);
+        let new = Rc::new(Other::new(Signal::Forwards, Rc::new(uplink), &target.key, payload::FAST)?);
         intakes.push(new.clone());
         Some(new)
     }

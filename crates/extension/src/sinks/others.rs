@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::HeaderValue;
 use model::{Signal, UnixNanos};
+use payload::{Compressed, Compressor};
 use secrets::ApiKey;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::uplink::Uplink;
-use super::{Body, Told, Verdict, request, within};
+use super::{Body, Told, Verdict, intake, request, within};
 use crate::address::Address;
 use crate::config::{Config, Target};
 use crate::driver::now;
@@ -26,6 +28,8 @@ use crate::log::{self, Level};
 
 /// Bytes that may wait for one intake and signal, those on their way included; beyond, the oldest are dropped.
 const MAX_WAITING: usize = 1 << 20;
+/// What a request is at most before compression: whatever an intake takes, and more.
+const MAX_PLAIN: usize = 64 << 20;
 /// How long an intake that did not take something is left alone; doubles with each time in a row.
 const REST: Duration = Duration::from_secs(2);
 const MAX_DOUBLINGS: u32 = 5;
@@ -37,6 +41,8 @@ pub(super) trait Parcel: Clone + 'static {
     /// Bytes of its body.
     fn bytes(&self) -> usize;
     fn request(&self, address: &Address, key: &HeaderValue, signal: Signal) -> Request<Full<Bytes>>;
+    /// The same as smaller requests, in their order; none when it cannot be cut.
+    fn halves(&self, signal: Signal, level: i32) -> impl Future<Output = Vec<Self>>;
 }
 
 impl Parcel for Body {
@@ -47,6 +53,27 @@ impl Parcel for Body {
     fn request(&self, address: &Address, key: &HeaderValue, signal: Signal) -> Request<Full<Bytes>> {
         request(address, key, payload::endpoint(signal), self.clone())
     }
+
+    /// What it was made of is not kept, as it is hardly ever asked for: it is read again.
+    async fn halves(&self, signal: Signal, level: i32) -> Vec<Self> {
+        let whole = self.clone();
+        spawn_blocking(move || whole.cut(signal, level).unwrap_or_default()).await.unwrap_or_default()
+    }
+}
+
+impl Body {
+    fn cut(&self, signal: Signal, level: i32) -> Option<Vec<Self>> {
+        let encoding = self.encoding.header().unwrap_or_default();
+        let plain = payload::decompress(&self.bytes, encoding, MAX_PLAIN).ok()?;
+        let (first, rest) = intake::halve(payload::decode(signal, &plain).ok()?)?;
+        let mut compressor = Compressor::new();
+        let halves = [first, rest].into_iter().flat_map(|half| payload::pack(half).requests);
+        let packed = halves.map(|(_, body)| {
+            let Compressed { body, encoding } = compressor.at(level).compress(&body, self.encoding);
+            Self { bytes: Bytes::from(body.into_owned()), encoding }
+        });
+        Some(packed.collect())
+    }
 }
 
 /// One further intake of one signal.
@@ -54,6 +81,8 @@ pub(crate) struct Other<P = Body> {
     uplink: Rc<Uplink>,
     key: HeaderValue,
     signal: Signal,
+    /// How hard it is compressed.
+    level: i32,
     waiting: RefCell<VecDeque<P>>,
     /// Of all that waits or is on its way.
     bytes: Cell<usize>,
@@ -88,7 +117,7 @@ impl Other {
                 uplinks.push(new.clone());
                 new
             });
-            Self::new(signal, uplink, &target.key).map(Rc::new)
+            Self::new(signal, uplink, &target.key, config.compression.of(signal)).map(Rc::new)
         };
         Self::targets(signal, config).iter().filter_map(other).collect()
     }
@@ -96,11 +125,12 @@ impl Other {
 
 impl<P: Parcel> Other<P> {
     /// `None`: the key cannot stand in a header.
-    pub(super) fn new(signal: Signal, uplink: Rc<Uplink>, key: &ApiKey) -> Option<Self> {
+    pub(super) fn new(signal: Signal, uplink: Rc<Uplink>, key: &ApiKey, level: i32) -> Option<Self> {
         let mut key = HeaderValue::from_str(key.as_str()).ok()?;
         key.set_sensitive(true);
-        let (waiting, rests_until) = (RefCell::default(), Cell::new(UnixNanos(0)));
-        Some(Self { uplink, key, signal, waiting, bytes: Cell::new(0), failures: Cell::new(0), rests_until })
+        let (waiting, bytes) = (RefCell::default(), Cell::new(0));
+        let (failures, rests_until) = (Cell::new(0), Cell::new(UnixNanos(0)));
+        Some(Self { uplink, key, signal, level, waiting, bytes, failures, rests_until })
     }
 
     /// Whether requests go to this address with this key.
@@ -160,11 +190,27 @@ impl<P: Parcel> Other<P> {
                 self.waiting.borrow_mut().push_front(body);
                 self.rest();
             }
-            Verdict::Accepted | Verdict::TooLarge | Verdict::Refused | Verdict::BadKey(_) => {
-                self.bytes.set(self.bytes.get().saturating_sub(body.bytes()));
+            verdict @ (Verdict::Accepted | Verdict::TooLarge | Verdict::Refused | Verdict::BadKey(_)) => {
                 self.failures.set(0);
                 self.rests_until.set(UnixNanos(0));
+                if matches!(verdict, Verdict::TooLarge) {
+                    self.halve(&body).await;
+                }
+                self.bytes.set(self.bytes.get().saturating_sub(body.bytes()));
             }
+        }
+    }
+
+    /// Smaller ones wait instead.
+    async fn halve(&self, body: &P) {
+        let halves = body.halves(self.signal, self.level).await;
+        if halves.is_empty() {
+            return self.tell_lost("finds them too large");
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        for half in halves.into_iter().rev() {
+            self.bytes.set(self.bytes.get().saturating_add(half.bytes()));
+            waiting.push_front(half);
         }
     }
 
@@ -185,16 +231,17 @@ impl<P: Parcel> Other<P> {
             Ok(reply) => told.verdict(reply.status, &reply.body),
             Err(error) => told.unreachable(&error),
         };
-        let why = match &verdict {
-            Verdict::BadKey(status) => format!("answers {status}: check its key"),
-            Verdict::TooLarge => "finds them too large".to_owned(),
-            _ => return verdict,
-        };
-        let (what, server) = (self.signal.as_str(), address.authority());
+        if let Verdict::BadKey(status) = &verdict {
+            self.tell_lost(format_args!("answers {status}: check its key"));
+        }
+        verdict
+    }
+
+    fn tell_lost(&self, why: impl Display) {
+        let (what, server) = (self.signal.as_str(), self.uplink.address().authority());
         let text = format_args!(
             "{server} (additional endpoint) does not take {what}, which are lost there: it {why}"
         );
         log::seldom(Level::Error, "additional endpoint", text);
-        verdict
     }
 }

@@ -13,7 +13,9 @@ use hyper::{HeaderMap, Method, Request, Response};
 use propagation::{Carrier, Style};
 use serde_json::Value;
 use trigger::{Function, Reading, Settings};
-use wire::lifecycle::{END_PATH, EndHeaders, HELLO_PATH, START_PATH, StartAnswer, StartHeaders, status_code};
+use wire::lifecycle::{
+    END_PATH, EndHeaders, HELLO_PATH, START_PATH, StartAnswer, StartHeaders, execution_status, status_code,
+};
 
 use crate::inbox::Inbox;
 use crate::log::{self, Level};
@@ -94,8 +96,10 @@ fn taken(body: Result<Bytes, BodyError>) -> (Bytes, Option<Answer>) {
     match body {
         Ok(body) => (body, None),
         Err(error) => {
+            // A library that was frozen while it sent: it happens, and nobody can do anything about it.
+            let level = if error == BodyError::Broken { Level::Debug } else { Level::Warn };
             log::seldom(
-                Level::Warn,
+                level,
                 "lifecycle-body",
                 format_args!("the body of a lifecycle call could not be read: {error:?}"),
             );
@@ -121,6 +125,7 @@ fn end(headers: &HeaderMap, body: &[u8]) -> EndCall {
         span_id,
         http_status_code: status_code(body),
         error: error.map(|e| InvocationError { message: e.message, kind: e.kind, stack: e.stack }),
+        execution_status: execution_status(body),
         ..EndCall::default()
     }
 }

@@ -72,3 +72,30 @@ pub(crate) fn decode(body: &[u8], inbox: &Inbox) -> Option<Input> {
     }
     (!records.is_empty()).then_some(Input::Telemetry(records))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::inbox::Arrival;
+
+    /// A flood of lines costs lines: what decides about phases is never among what is left out.
+    #[test]
+    fn without_room_lines_are_left_out_and_records_stay() {
+        let inbox = Rc::new(Inbox::new(60));
+        let telemetry = Telemetry::new(inbox.clone());
+        assert!(inbox.offer_telemetry(Bytes::from_static(b"[]")));
+        let time = "2024-07-30T19:55:53.018Z";
+        let done = r#"{"requestId":"r1","status":"success"}"#;
+        let line = format!(r#"{{"time":"{time}","type":"function","record":"a line"}}"#);
+        let record = format!(r#"{{"time":"{time}","type":"platform.runtimeDone","record":{done}}}"#);
+        let body = format!("[{line},{record},{line}]");
+        assert!(!inbox.offer_telemetry(Bytes::from(body.clone())));
+        telemetry.keep_platform_records(body.as_bytes());
+        assert!(matches!(inbox.take(false), Some(Arrival::Telemetry(_))));
+        let Some(Arrival::Fact(Input::Telemetry(records))) = inbox.take(false) else { panic!("no records") };
+        assert!(matches!(records.as_slice(), [one] if matches!(one.record, Record::RuntimeDone(_))));
+        assert_eq!(inbox.take_dropped(), Some(Input::Dropped { what: Dropped::Records, count: 2 }));
+    }
+}

@@ -27,6 +27,8 @@ const LARGE: usize = 512 << 10;
 const AT_ONCE: usize = 64 << 10;
 /// Of statistics, and of what is passed on: the agent's bound for the latter.
 const MAX_FORWARD: usize = 10 << 20;
+/// Of lines of DogStatsD: far more than a datagram, which is what tracers put into a request.
+const MAX_METRICS: usize = 1 << 20;
 
 /// What tracers ask before they choose how to send. `client_drop_p0s` is off, and with it the statistics that
 /// they would compute themselves: the extension keeps all that it gets.
@@ -35,10 +37,17 @@ const INFO: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     r#"","endpoints":["/v0.4/traces","/v0.5/traces","/v0.7/traces","/v1.0/traces","/v0.6/stats","/v0.1/pipeline_stats","/info","#,
     r#""/profiling/v1/input","/debugger/v1/input","/debugger/v1/diagnostics","/debugger/v2/input","/symdb/v1/input","#,
-    r#""/telemetry/proxy/","/evp_proxy/v1/","/evp_proxy/v2/","/evp_proxy/v3/","/evp_proxy/v4/"],"#,
+    r#""/telemetry/proxy/","/dogstatsd/v2/proxy","/evp_proxy/v1/","/evp_proxy/v2/","/evp_proxy/v3/","/evp_proxy/v4/"],"#,
     r#""client_drop_p0s":false,"#,
-    r#""span_meta_structs":true,"span_events":true,"long_running_spans":false,"feature_flags":[],"config":{}}"#
+    r#""span_meta_structs":true,"span_events":true,"long_running_spans":false,"feature_flags":[],"config":{}"#
 );
+
+/// With what a tracer that computes statistics all the same has to count them by.
+fn info() -> String {
+    let list = |all: &[&str]| format!(r#"["{}"]"#, all.join(r#"",""#));
+    let (tags, kinds) = (list(&engine::PEER_TAGS), list(&engine::COUNTED_KINDS));
+    format!(r#"{INFO},"peer_tags":{tags},"span_kinds_stats_computed":{kinds}}}"#)
+}
 
 pub(crate) struct Traces {
     inbox: Rc<Inbox>,
@@ -62,7 +71,8 @@ impl Source for Traces {
             ("/v0.7/traces", &Method::PUT | &Method::POST) => self.take(Version::V07, request).await,
             ("/v1.0/traces", &Method::PUT | &Method::POST) => self.take(Version::V1, request).await,
             ("/v0.6/stats", &Method::PUT | &Method::POST) => self.take_stats(request).await,
-            ("/info", _) => json(StatusCode::OK, Bytes::from_static(INFO.as_bytes())),
+            ("/dogstatsd/v2/proxy", &Method::POST) => self.take_metrics(request).await,
+            ("/info", _) => json(StatusCode::OK, info()),
             (_, &Method::POST | &Method::PUT) => self.pass_on(request).await,
             _ => not_found(),
         }
@@ -270,6 +280,21 @@ impl Traces {
         refusal
     }
 
+    /// DogStatsD for who cannot send datagrams, or is told of one address alone.
+    async fn take_metrics(&self, request: Request<Incoming>) -> Answer {
+        let refusal = match read_body(request.into_body(), MAX_METRICS, &self.inbox).await {
+            Ok(lines) if lines.is_empty() => return json(StatusCode::OK, Bytes::new()),
+            Ok(lines) => match self.inbox.offer_data(Arrival::Datagrams(lines.into())) {
+                true => return json(StatusCode::OK, Bytes::new()),
+                false => BodyError::Busy,
+            },
+            Err(BodyError::Broken) => return BodyError::Broken.answer(),
+            Err(error) => error,
+        };
+        self.inbox.count(Dropped::Metrics, 1);
+        refusal.answer()
+    }
+
     async fn pass_on(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let Some(to) = forward::route(&head) else { return not_found() };
@@ -311,6 +336,7 @@ fn tracer(headers: &HeaderMap) -> TracerInfo {
         language_version: text("datadog-meta-lang-version"),
         tracer_version: text("datadog-meta-tracer-version"),
         container_id: text("datadog-container-id"),
+        container_tags: Text::default(),
         computed_top_level: flag("datadog-client-computed-top-level"),
         computed_stats: flag("datadog-client-computed-stats"),
     }
@@ -380,10 +406,12 @@ mod tests {
 
     #[test]
     fn info_is_json() {
-        let info: serde_json::Value = serde_json::from_str(INFO).unwrap();
+        let info: serde_json::Value = serde_json::from_str(&info()).unwrap();
         let endpoints: Vec<_> =
             info["endpoints"].as_array().unwrap().iter().filter_map(|e| e.as_str()).collect();
         let traces = ["/v0.4/traces", "/v0.5/traces", "/v0.7/traces", "/v1.0/traces", "/v0.6/stats"];
         assert_eq!(endpoints.get(..traces.len()), Some(&traces[..]));
+        assert_eq!(info["span_kinds_stats_computed"][0], "client");
+        assert_eq!(info["peer_tags"].as_array().unwrap().len(), 43);
     }
 }

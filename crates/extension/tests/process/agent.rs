@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -13,6 +14,10 @@ use tokio::time::timeout;
 
 use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::ports::Ports;
+
+/// How long an answer is waited for: of a large body that takes longer than anything else, where many tests share a
+/// processor.
+const ANSWER: Duration = PATIENCE.saturating_mul(3);
 
 pub(crate) struct Agent {
     pub(crate) child: Child,
@@ -143,6 +148,6 @@ pub(crate) async fn raw(port: u16, bytes: &[u8]) -> Vec<u8> {
         // The other side may close before it has read all of it.
         let _ = tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut answer));
     };
-    timeout(PATIENCE, exchange).await.expect("no answer");
+    timeout(ANSWER, exchange).await.expect("no answer");
     answer
 }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use intake::Intake;
 use model::{Chunk, Span, SpanId, Tags, TraceId, TracerInfo, UnixNanos};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,6 +11,7 @@ use tokio::time::{interval, timeout};
 use crate::agent::{Agent, http, raw};
 use crate::fake_lambda::{FakeLambda, PATIENCE, millis};
 use crate::records::{delivery, runtime_done, start, traces};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -36,6 +36,9 @@ fn trace(id: u64, spans: u64) -> Chunk {
         let mut span = Span::new("work", trace, own, SpanId::new(id * 1000).filter(|_| n > 0));
         (span.service, span.start) = ("shop".into(), now);
         span.meta.insert("filler", format!("{id} {n} ").repeat(1000));
+        if n == 0 {
+            span.metrics.insert("_sampling_priority_v1", 1.0);
+        }
         span
     };
     Chunk { spans: (0..spans).map(span).collect() }
@@ -108,8 +111,8 @@ async fn a_body_of_50_mib_with_its_texts_ahead_is_taken() {
     let now = u64::try_from(millis()).unwrap() * 1_000_000;
     let mut body = b"\x92\xdd".to_vec();
     let count = |n: u64| u32::try_from(n).unwrap().to_be_bytes();
-    body.extend(count(3 + SPANS));
-    body.extend(b"\xa4shop\xa4work\xa6filler");
+    body.extend(count(4 + SPANS));
+    body.extend(b"\xa4shop\xa4work\xa6filler\xb5_sampling_priority_v1");
     for n in 0..SPANS {
         body.extend([b"\xdb", &count(1600)[..], format!("{n:0>1600}").as_bytes()].concat());
     }
@@ -120,9 +123,10 @@ async fn a_body_of_50_mib_with_its_texts_ahead_is_taken() {
         }
         let id = |id: u64| [b"\xcf", &id.to_be_bytes()[..]].concat();
         let ids = [id(n / 50 + 1), id(n + 1), id(0), id(now)].concat();
-        let meta = [b"\x81\x02\xce", &count(3 + n)[..]].concat();
+        let meta = [b"\x81\x02\xce", &count(4 + n)[..]].concat();
+        let metrics: &[u8] = if n % 50 == 0 { b"\x81\x03\x01" } else { b"\x80" };
         body.extend(
-            [b"\x9d\x00\x01\x01", &ids[..], b"\x05\x00", &meta, b"\x80\x00\xc6", &count(4700)].concat(),
+            [b"\x9d\x00\x01\x01", &ids[..], b"\x05\x00", &meta, metrics, b"\x00\xc6", &count(4700)].concat(),
         );
         body.resize(body.len() + 4700, 0);
     }

@@ -72,6 +72,14 @@ impl Cloud {
         self.shared.state.lock().unwrap().secrets = VecDeque::from([(400, body)]);
     }
 
+    /// The next questions about the secret are refused, those behind them are not.
+    pub(crate) fn deny_first(&self, times: usize, code: &str) {
+        let body = serde_json::json!({ "__type": code, "Message": "not now" }).to_string();
+        for _ in 0..times {
+            self.shared.state.lock().unwrap().secrets.push_front((400, body.clone()));
+        }
+    }
+
     /// Answers about the secret wait until they are let go.
     pub(crate) fn hold(&self, is_held: bool) {
         self.shared.state.lock().unwrap().is_held = is_held;

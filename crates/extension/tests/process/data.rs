@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use intake::{Intake, LogFilter, MetricType};
+use intake::{LogFilter, MetricType};
 use model::SpanId;
 
 use crate::agent::{Agent, http};
 use crate::fake_lambda::{ARN, FakeLambda};
 use crate::records::{TRACE, delivery, log, report, runtime_done, start, traces};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -71,6 +72,35 @@ async fn an_invocation_gives_its_traces_metrics_and_logs() {
     assert!(
         state.requests.iter().all(|r| r.headers.iter().any(|(n, v)| n == "content-encoding" && v == "zstd"))
     );
+}
+
+/// Every line belongs to a service: the one that is set, else the function. What a line names itself goes before both.
+#[tokio::test]
+async fn lines_without_a_service_are_of_the_functions() {
+    for (set, want) in [("", "orders"), ("Shop", "shop")] {
+        let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+        let url = intake.url();
+        let mut variables = to(&url).to_vec();
+        variables.push(("DD_SERVICE", set));
+        let mut agent = Agent::start(&lambda, &variables);
+        lambda.asked(1).await;
+        lambda.invoke("r-1", MINUTE);
+        let own = log(r#"{"message":"own","service.name":"billing"}"#);
+        let records = [start("r-1"), log("hello"), own, runtime_done("r-1"), report("r-1")];
+        agent.telemetry(&delivery(&records)).await;
+        lambda.asked(2).await;
+        lambda.shutdown(Duration::from_secs(2));
+        assert!(agent.ended().await.success());
+        let logs = intake.store().snapshot().logs;
+        let mut services: Vec<_> = logs
+            .iter()
+            .map(|line| (line.message.split(' ').next().unwrap(), line.service.as_str()))
+            .filter(|(_, service)| *service != "billing")
+            .collect();
+        services.sort_unstable();
+        assert_eq!(services, ["END", "REPORT", "START", "hello"].map(|line| (line, want)));
+        assert_eq!(logs.len(), 5);
+    }
 }
 
 /// A datagram has no answer: one that was sent is read before a request that came after it.

@@ -23,6 +23,16 @@ fn event(name: &str, id: &str) -> String {
 
 /// One invocation whose library tells of it, after its first lines were printed; what arrives of its lines.
 async fn lines(variables: &[(&'static str, &str)]) -> Vec<Log> {
+    let batches = life(variables).await.into_iter();
+    let logs = batches.filter_map(|batch| match batch {
+        Batch::Logs(logs) => Some(logs),
+        _ => None,
+    });
+    logs.flatten().collect()
+}
+
+/// The same; all that arrives of it.
+async fn life(variables: &[(&'static str, &str)]) -> Vec<Batch> {
     let (lambda, intake) = (FakeLambda::start().await, Gated::start().await);
     intake.is(Gate::Accept);
     let mut all = to(&intake.url).to_vec();
@@ -43,11 +53,7 @@ async fn lines(variables: &[(&'static str, &str)]) -> Vec<Log> {
     lambda.shutdown(Duration::from_secs(2));
     assert!(agent.ended().await.success());
     assert!(!agent.printed().contains("WARN"), "{}", agent.printed());
-    let logs = intake.batches().into_iter().filter_map(|batch| match batch {
-        Batch::Logs(logs) => Some(logs),
-        _ => None,
-    });
-    logs.flatten().collect()
+    intake.batches()
 }
 
 fn of<'a>(logs: &'a [Log], line: &str) -> Option<&'a DurableExecution> {
@@ -65,6 +71,25 @@ async fn lines_that_may_wait_say_which_execution_they_are_a_part_of() {
         let is_told = ["START", "END"].contains(&line);
         assert_eq!(durable.first_invocation, is_told.then_some(true), "{line}");
     }
+}
+
+/// The library sends no span of its own here: the extension's says it, and so does the line of the end.
+#[tokio::test]
+async fn what_became_of_the_execution_is_read_from_the_answer() {
+    let batches = life(&[]).await;
+    let all =
+        batches.iter().filter_map(|batch| if let Batch::Traces(all) = batch { Some(all) } else { None });
+    let chunks = all.flatten().flat_map(|payload| &payload.chunks);
+    let roots: Vec<_> =
+        chunks.flat_map(|chunk| &chunk.spans).filter(|span| span.name == "aws.lambda").collect();
+    assert_eq!(roots.len(), 1, "{batches:#?}");
+    let tag = |name| roots[0].meta.get(name).map(|value| &**value);
+    assert_eq!(tag("aws.durable.execution_status"), Some("PENDING"));
+    assert_eq!(tag("aws.durable.execution_id"), Some("i-1"));
+    let logs = batches.iter().filter_map(|batch| if let Batch::Logs(all) = batch { Some(all) } else { None });
+    let logs: Vec<_> = logs.flatten().cloned().collect();
+    let status = |line| of(&logs, line).and_then(|durable| durable.status.as_deref().map(str::to_owned));
+    assert_eq!((status("END").as_deref(), status("late")), (Some("PENDING"), None));
 }
 
 /// By default none waits.

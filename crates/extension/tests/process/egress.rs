@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use intake::{Fault, FaultKind, Intake, LogFilter};
+use intake::{Fault, FaultKind, LogFilter};
+use model::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -12,20 +13,22 @@ use crate::agent::Agent;
 use crate::cloud::Cloud;
 use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::faults::invocation;
-use crate::records::{delivery, log};
+use crate::file::Root;
+use crate::records::{chunk, delivery, log, runtime_done, start};
 use crate::secure::{Terminator, file};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 /// A proxy that leads every tunnel to one server, and notes what it is asked.
-struct Proxy {
-    address: String,
+pub(crate) struct Proxy {
+    pub(crate) address: String,
     asked: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
     /// `answer`: what it says to every question; a tunnel is open when it begins with 200.
-    async fn start(behind: &str, answer: &'static str) -> Self {
+    pub(crate) async fn start(behind: &str, answer: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -59,7 +62,7 @@ impl Proxy {
     }
 
     /// First lines and credentials, each once, sorted.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let line = |head: &String| {
             let credentials = head.lines().find_map(|line| line.strip_prefix("proxy-authorization: "));
@@ -79,7 +82,7 @@ impl Drop for Proxy {
 }
 
 /// One invocation with a span, a metric and a log line, and the end.
-async fn live(lambda: &FakeLambda, agent: &mut Agent) {
+pub(crate) async fn live(lambda: &FakeLambda, agent: &mut Agent) {
     lambda.asked(1).await;
     agent.metric("orders:1|c");
     agent.telemetry(&delivery(&[log("hello")])).await;
@@ -88,11 +91,11 @@ async fn live(lambda: &FakeLambda, agent: &mut Agent) {
     assert!(agent.ended().await.success());
 }
 
-fn hellos(state: &intake::State) -> usize {
+pub(crate) fn hellos(state: &intake::State) -> usize {
     state.logs(&LogFilter::default()).iter().filter(|log| log.message == "hello").count()
 }
 
-async fn all_arrives(intake: &Intake, agent: &Agent) {
+pub(crate) async fn all_arrives(intake: &Intake, agent: &Agent) {
     arrives(intake, "a span, a metric and a line", |s| {
         s.counts().spans > 0 && hellos(s) > 0 && !s.metrics("orders").is_empty()
     })
@@ -151,6 +154,40 @@ async fn what_is_excepted_goes_directly() {
     }
 }
 
+/// As `datadog.yaml` and the agent's variables say it. That of plain HTTP leads nowhere: nothing is sent over it, which
+/// is told.
+#[tokio::test]
+async fn the_proxy_of_the_file_and_its_exceptions_are_used() {
+    for (name, exceptions, variable, is_direct) in [
+        ("all", "", "", false),
+        ("some", "\n  no_proxy:\n  - a.b\n  - 0.0.0.0/8", "", true),
+        ("variable", "\n  no_proxy: [a.b]", "c.d 0.0.0.0", true),
+    ] {
+        let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+        let terminator = Terminator::start(&intake.url()).await;
+        let proxy = Proxy::start(&terminator.url, "200 OK").await;
+        let nowhere = "http://127.0.0.1:1";
+        let yaml = format!("proxy:\n  http: {nowhere}\n  https: http://{}{exceptions}\n", proxy.address);
+        let root = Root::new(&format!("proxy-{name}"), &yaml);
+        let (authority, url) = (file("authority.pem"), terminator.url.replace("127.0.0.1", "0.0.0.0"));
+        let mut variables = to(&url).to_vec();
+        variables.extend([
+            ("LAMBDA_TASK_ROOT", root.0.to_str().unwrap()),
+            ("DD_TLS_CERT_FILE", &authority),
+            ("DD_PROXY_HTTP", nowhere),
+            ("DD_PROXY_NO_PROXY", variable),
+        ]);
+        let mut agent = Agent::start(&lambda, &variables);
+        live(&lambda, &mut agent).await;
+        all_arrives(&intake, &agent).await;
+        assert_eq!(proxy.asked().is_empty(), is_direct, "{name}: {:?}", proxy.asked());
+        let printed = agent.printed();
+        for told in ["DD_PROXY_HTTP: has no effect here: ", "not known here, and ignored: proxy.http\""] {
+            assert_eq!(printed.matches(told).count(), 1, "{name}: {told} in {printed}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_key_is_asked_for_over_the_proxy() {
     let lambda = FakeLambda::start().await;
@@ -178,7 +215,7 @@ async fn the_key_is_asked_for_over_the_proxy() {
 }
 
 /// The settings that send a copy of everything to another place.
-fn also_to(url: &str, key: &str) -> [(&'static str, String); 3] {
+pub(crate) fn also_to(url: &str, key: &str) -> [(&'static str, String); 3] {
     let map = format!(r#"{{"{url}": ["{key}"]}}"#);
     let list = format!(r#"[{{"api_key": "{key}", "Host": "{url}", "is_reliable": true}}]"#);
     [
@@ -208,6 +245,96 @@ async fn further_places_get_everything_once() {
         assert_eq!(place.store().read(hellos), 1);
     }
     assert!(!agent.printed().contains(own));
+}
+
+/// A name, and how much of it arrived.
+fn sums(intake: &Intake, prefix: &str) -> Vec<(String, f64)> {
+    let metrics = intake.store().read(|s| s.metrics(prefix));
+    let sum = |m: &intake::MetricView| m.points.iter().map(|point| point.value.as_f64()).sum();
+    let mut sums: Vec<_> = metrics.iter().map(|m| (m.name.clone(), sum(m))).collect();
+    sums.sort_by(|a, b| a.0.cmp(&b.0));
+    sums
+}
+
+/// One invocation with eight of each signal, of which none leaves alone.
+async fn live_with_eight(lambda: &FakeLambda, agent: &mut Agent) {
+    lambda.asked(1).await;
+    lambda.invoke("r-1", Duration::from_secs(60));
+    let lines = (1..=8).map(|n| log(&format!("line {n}")));
+    agent.telemetry(&delivery(&std::iter::once(start("r-1")).chain(lines).collect::<Vec<_>>())).await;
+    let body = wire::v04::encode(&(1..=8).map(chunk).collect::<Vec<_>>());
+    assert_eq!(agent.put_traces(&body).await.status, 200);
+    let metrics = (1..=8).map(|n| format!("orders.{n}:{n}|c\nsizes.{n}:{n}|d"));
+    agent.metric(&metrics.collect::<Vec<_>>().join("\n"));
+    agent.telemetry(&delivery(&[runtime_done("r-1")])).await;
+    lambda.asked(2).await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+}
+
+/// Nothing else is in these requests.
+const BARE: [(&str, &str); 3] = [
+    ("DD_ENHANCED_METRICS", "false"),
+    ("DD_LAMBDA_PLATFORM_LOGS", "false"),
+    ("DD_SERVERLESS_FLUSH_STRATEGY", "end"),
+];
+
+/// For it alone, that is: the main intake takes them whole.
+#[tokio::test]
+async fn what_is_too_large_for_a_further_place_is_halved_for_it() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let other = Intake::start().await.unwrap();
+    let signals = [Signal::Traces, Signal::Logs, Signal::Series, Signal::Sketches];
+    for signal in signals {
+        // The whole, and its first half.
+        other.fail(Fault { signal: Some(signal), kind: FaultKind::Status(413), count: 2 });
+    }
+    let (url, also) = (intake.url(), also_to(&other.url(), "ffffffffffffffffffffffffffffffff"));
+    let mut variables = [&to(&url)[..], &BARE, &[("DD_FLUSH_TIMEOUT", "20")]].concat();
+    variables.extend(also.iter().map(|(name, value)| (*name, &**value)));
+    let mut agent = Agent::start(&lambda, &variables);
+    live_with_eight(&lambda, &mut agent).await;
+    for (place, refused) in [(&intake, 0), (&other, 2)] {
+        let seen = place.store().snapshot();
+        let mut spans: Vec<_> =
+            seen.traces.iter().flat_map(|t| &t.spans).map(|span| (span.span_id.get(), span.copies)).collect();
+        spans.sort_unstable();
+        assert_eq!(spans, (1..=8).map(|id| (id, 1)).collect::<Vec<_>>(), "{}", agent.printed());
+        let mut lines: Vec<_> = seen.logs.iter().map(|line| line.message.clone()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (1..=8).map(|n| format!("line {n}")).collect::<Vec<_>>());
+        assert_eq!(
+            sums(place, "orders."),
+            (1..=8).map(|n| (format!("orders.{n}"), f64::from(n))).collect::<Vec<_>>()
+        );
+        let sizes: Vec<_> =
+            seen.metrics.iter().filter(|m| m.name.starts_with("sizes.")).map(|m| m.total.count()).collect();
+        assert_eq!(sizes, [1; 8]);
+        for signal in signals {
+            let of =
+                seen.requests.iter().filter(|r| r.signal == Some(signal.as_str()) && r.status == Some(413));
+            assert_eq!(of.count(), refused, "{signal:?}: {:#?}", seen.requests);
+        }
+    }
+    assert_eq!(agent.printed(), "");
+}
+
+/// What cannot be cut is lost there, which is told, and holds back nothing.
+#[tokio::test]
+async fn what_is_too_large_alone_is_lost_in_a_further_place_only() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let other = Intake::start().await.unwrap();
+    other.fail(Fault { signal: Some(Signal::Traces), kind: FaultKind::Status(413), count: 1000 });
+    let (url, also) = (intake.url(), also_to(&other.url(), "ffffffffffffffffffffffffffffffff"));
+    let mut variables = [&to(&url)[..], &BARE, &[("DD_FLUSH_TIMEOUT", "20")]].concat();
+    variables.push((also[1].0, &also[1].1));
+    let mut agent = Agent::start(&lambda, &variables);
+    live_with_eight(&lambda, &mut agent).await;
+    // One whole, two halves, four quarters, eight alone.
+    assert_eq!(other.store().snapshot().counts.failed_requests, 15);
+    assert_eq!(intake.store().snapshot().counts.spans, 8);
+    let told = "(additional endpoint) does not take traces, which are lost there: it finds them too large";
+    assert_eq!(agent.printed().matches(told).count(), 1, "{}", agent.printed());
 }
 
 /// It waits until the place takes it, the main intake has all meanwhile, and no invocation waits for either.

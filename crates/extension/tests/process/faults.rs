@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use intake::{Fault, FaultKind, Intake};
+use intake::{Fault, FaultKind, Where};
 use model::Signal;
 
 use crate::agent::Agent;
 use crate::fake_lambda::FakeLambda;
 use crate::records::{delivery, runtime_done, start, traces};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -132,4 +133,34 @@ async fn a_request_that_is_too_large_is_halved() {
     arrives(&intake, "four spans", |s| s.counts().spans >= 4).await;
     let traces = intake.store().snapshot().traces;
     assert!(traces.iter().flat_map(|t| &t.spans).all(|s| s.copies == 1));
+}
+
+/// Of a batch that takes several requests, those that were taken are done with whatever becomes of the others.
+#[tokio::test]
+async fn what_was_accepted_of_a_batch_is_not_sent_again() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let fault =
+        |status, count| Fault { signal: Some(Signal::Traces), kind: FaultKind::Status(status), count };
+    // The first request is to be halved; of the halves the first is taken and the second is not.
+    intake.fail(fault(413, 1));
+    intake.fail_where(fault(503, 1), Where { path: None, probability: Some(0.5) });
+    let mut agent = Agent::start(&lambda, &to(&intake.url()));
+    lambda.asked(1).await;
+    lambda.invoke("r-1", MINUTE);
+    for span in 11..15 {
+        assert_eq!(agent.put_traces(&traces(span)).await.status, 200);
+    }
+    agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
+    lambda.asked(2).await;
+    for number in 2..5 {
+        invocation(&lambda, &agent, number, number as u64).await;
+    }
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let state = intake.store().snapshot();
+    assert_eq!(state.counts.failed_requests, 2);
+    let spans = state.traces.iter().flat_map(|t| &t.spans).filter(|s| s.span_id.get() > 10);
+    let mut copies: Vec<_> = spans.map(|s| (s.span_id.get(), s.copies)).collect();
+    copies.sort_unstable();
+    assert_eq!(copies, [(11, 1), (12, 1), (13, 1), (14, 1)]);
 }

@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use intake::Intake;
-
 use crate::agent::Agent;
 use crate::arrives;
 use crate::fake_lambda::FakeLambda;
 use crate::faults::invocation;
+use crate::watched::Intake;
 
 /// A folder with the file, which goes with it.
-struct Root(PathBuf);
+pub(crate) struct Root(pub(crate) PathBuf);
 
 impl Root {
-    fn new(name: &str, file: &str) -> Self {
+    pub(crate) fn new(name: &str, file: &str) -> Self {
         let path = std::env::temp_dir().join(format!("datadog-yaml-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join("datadog.yaml"), file).unwrap();

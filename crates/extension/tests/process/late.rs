@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use intake::{Fault, FaultKind, Intake};
+use intake::{Fault, FaultKind, SpanView};
 use model::Batch;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use crate::agent::Agent;
 use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::faults::invocation;
 use crate::records::traces;
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 /// Shorter than these intakes take.
@@ -43,7 +44,16 @@ pub(crate) struct Gated {
     gate: watch::Sender<Gate>,
     /// Requests that it has read.
     read: watch::Receiver<usize>,
-    batches: Arc<Mutex<Vec<Batch>>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
+}
+
+/// A request that was taken.
+#[derive(Clone)]
+pub(crate) struct Taken {
+    /// The body as it came, and unpacked.
+    pub(crate) packed: Bytes,
+    pub(crate) plain: Vec<u8>,
+    pub(crate) batch: Batch,
 }
 
 impl Gated {
@@ -52,8 +62,8 @@ impl Gated {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (gate, shut) = watch::channel(Gate::Shut);
         let (count, read) = watch::channel(0);
-        let batches = Arc::new(Mutex::new(Vec::new()));
-        let (count, taken) = (Arc::new(count), batches.clone());
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let (count, taken) = (Arc::new(count), all.clone());
         tokio::spawn(async move {
             loop {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
@@ -65,7 +75,7 @@ impl Gated {
                 });
             }
         });
-        Self { url, gate, read, batches }
+        Self { url, gate, read, taken: all }
     }
 
     pub(crate) fn is(&self, gate: Gate) {
@@ -81,11 +91,16 @@ impl Gated {
 
     /// What was taken.
     pub(crate) fn batches(&self) -> Vec<Batch> {
-        self.batches.lock().unwrap().clone()
+        self.requests().into_iter().map(|taken| taken.batch).collect()
+    }
+
+    /// The same, as it came.
+    pub(crate) fn requests(&self) -> Vec<Taken> {
+        self.taken.lock().unwrap().clone()
     }
 
     /// The spans of the function that were taken, one number for each time.
-    fn taken(&self) -> Vec<u64> {
+    pub(crate) fn taken(&self) -> Vec<u64> {
         let mut spans = Vec::new();
         for batch in self.batches() {
             let Batch::Traces(payloads) = batch else { continue };
@@ -101,7 +116,7 @@ async fn answer(
     request: Request<Incoming>,
     mut gate: watch::Receiver<Gate>,
     count: Arc<watch::Sender<usize>>,
-    taken: Arc<Mutex<Vec<Batch>>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
 ) -> Result<Response<Full<Bytes>>, &'static str> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -114,7 +129,8 @@ async fn answer(
     if let Some(signal) = payload::signal_of(head.uri.path()) {
         let encoding = head.headers.get("content-encoding").map_or("", |value| value.to_str().unwrap());
         let plain = payload::decompress(&body, encoding, 1 << 22).unwrap();
-        taken.lock().unwrap().push(payload::decode(signal, &plain).unwrap());
+        let batch = payload::decode(signal, &plain).unwrap();
+        taken.lock().unwrap().push(Taken { packed: body, plain, batch });
     }
     Ok(Response::builder().status(202).body(Full::new(Bytes::from_static(b"{}"))).unwrap())
 }
@@ -155,6 +171,12 @@ async fn a_slow_intake_gets_everything_once() {
     for number in 1..=20 {
         invocation(&lambda, &agent, number, number as u64).await;
     }
+    // One after the other, that may be more than fits into the two seconds of a shutdown.
+    let is_work = |span: &&SpanView| span.name == "work";
+    arrives(&intake, "every span", |s| {
+        s.traces().iter().flat_map(|trace| &trace.spans).filter(is_work).count() == 20
+    })
+    .await;
     lambda.shutdown(Duration::from_secs(20));
     assert!(agent.ended().await.success());
     let traces = intake.store().snapshot().traces;

@@ -20,10 +20,14 @@ mod fake_lambda;
 mod faults;
 mod file;
 mod flushing;
+mod frames;
+mod http2;
 mod keys;
 mod late;
+mod levels;
 mod managed;
 mod measured;
+mod memory;
 mod otlp;
 mod ports;
 mod promises;
@@ -34,13 +38,16 @@ mod runtime_proxy;
 mod sandboxed;
 mod secure;
 mod soak;
+mod spans;
 mod start;
 mod tally;
 mod tracers;
+mod traps;
+mod watched;
 
 use std::time::Instant;
 
-use intake::{Intake, State};
+use intake::State;
 
 use fake_lambda::PATIENCE;
 
@@ -49,7 +56,7 @@ fn to(url: &str) -> [(&'static str, &str); 3] {
     [("DD_DD_URL", url), ("DD_APM_DD_URL", url), ("DD_LOGS_CONFIG_LOGS_DD_URL", url)]
 }
 
-async fn arrives(intake: &Intake, what: &str, enough: impl FnMut(&State) -> bool) {
+async fn arrives(intake: &intake::Intake, what: &str, enough: impl FnMut(&State) -> bool) {
     let arrived = intake.store().wait_until(enough, Instant::now() + PATIENCE).await;
     assert!(arrived, "{what} did not arrive:\n{:#?}", intake.store().snapshot());
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use intake::{Intake, State};
+use intake::State;
 
 use crate::agent::{Agent, http};
 use crate::fake_lambda::FakeLambda;
 use crate::records::{delivery, managed_report, start};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MANAGED: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");

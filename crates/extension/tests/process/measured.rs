@@ -16,13 +16,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use intake::{Fault, FaultKind, Intake, State};
+use intake::{Fault, FaultKind, State};
 use model::{Chunk, Span, SpanId, TraceId, UnixNanos};
 
 use crate::agent::{Agent, http};
 use crate::fake_lambda::{FakeLambda, millis};
 use crate::faults::invocation;
 use crate::records::{TRACE, delivery, log, runtime_done, start, traces};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -47,11 +48,14 @@ async fn after_a_request_of_8_6_mb_all_traces_arrive() {
     agent.telemetry(&delivery(&[start("r-1")])).await;
     let span = |id| {
         let mut span =
-            Span::new("work", TraceId::new(0, TRACE).unwrap(), SpanId::new(id).unwrap(), SpanId::new(77));
+            Span::new("work", TraceId::new(0, TRACE).unwrap(), SpanId::new(id).unwrap(), SpanId::new(77_777));
         (span.service, span.resource) = ("shop".into(), "r".into());
         span.start = UnixNanos::from_millis(u64::try_from(millis()).unwrap());
         span.duration = Duration::from_millis(1);
         span.meta.insert("filler", "x".repeat(1920));
+        if id == 1 {
+            span.metrics.insert("_sampling_priority_v1", 1.0);
+        }
         span
     };
     let body = wire::v04::encode(&[Chunk { spans: (1..=SPANS).map(span).collect() }]);

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use intake::{Intake, LogFilter, MetricValue, MetricView, Snapshot};
+use intake::{LogFilter, MetricValue, MetricView, Snapshot};
 use model::{Chunk, Span, SpanId, TraceId, TracerInfo, UnixNanos};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -19,6 +19,7 @@ use crate::agent::{Agent, Answer, http, raw};
 use crate::fake_lambda::{FakeLambda, PATIENCE, millis};
 use crate::ports::Ports;
 use crate::records::{TRACE, delivery, runtime_done, start};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const HTTP: &str = "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT";
@@ -157,7 +158,7 @@ async fn all_three_signals_over_http() {
     assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "", b"garbage").await.status, 400);
     assert_eq!(post(all.http, "/v1/traces", "application/json", "", b"[1]").await.status, 400);
     assert_eq!(post(all.http, "/v1/logs", "application/json", "", b"{\"resourceLogs\":x}").await.status, 200);
-    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "br", b"garbage").await.status, 200);
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "br", b"garbage").await.status, 415);
     assert_eq!(post(all.http, "/v1/profiles", PROTOBUF, "", b"").await.status, 404);
     assert_eq!(http(all.http, "GET", "/v1/traces", &[], b"").await.status, 404);
     all.end_invocation().await;
@@ -230,10 +231,16 @@ async fn call(port: u16, path: &str, encoding: Option<&str>, message: &[u8]) -> 
     framed.put_u8(u8::from(encoding.is_some()));
     framed.put_u32(u32::try_from(message.len()).unwrap());
     framed.put_slice(message);
-    call_raw(port, path, encoding, framed.freeze()).await
+    call_raw(port, path, encoding, &[], framed.freeze()).await
 }
 
-async fn call_raw(port: u16, path: &str, encoding: Option<&str>, framed: Bytes) -> (String, String) {
+async fn call_raw(
+    port: u16,
+    path: &str,
+    encoding: Option<&str>,
+    more: &[(&str, &str)],
+    framed: Bytes,
+) -> (String, String) {
     let exchange = async {
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let (mut sender, connection) =
@@ -242,8 +249,8 @@ async fn call_raw(port: u16, path: &str, encoding: Option<&str>, framed: Bytes) 
         let mut request = Request::post(format!("http://localhost:{port}{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        if let Some(encoding) = encoding {
-            request = request.header("grpc-encoding", encoding);
+        for (name, value) in encoding.map(|encoding| ("grpc-encoding", encoding)).iter().chain(more) {
+            request = request.header(*name, *value);
         }
         let answer = sender.send_request(request.body(Full::new(framed)).unwrap()).await.unwrap();
         assert_eq!(
@@ -284,7 +291,7 @@ async fn all_three_signals_over_grpc() {
     assert_eq!(status(call(all.grpc, TRACES, None, b"garbage").await), 3);
     assert_eq!(status(call(all.grpc, TRACES, Some("br"), b"x").await), 12);
     assert_eq!(status(call(all.grpc, "/other.Service/Export", None, b"").await), 12);
-    assert_eq!(status(call_raw(all.grpc, TRACES, None, Bytes::from_static(b"\0\0")).await), 3);
+    assert_eq!(status(call_raw(all.grpc, TRACES, None, &[], Bytes::from_static(b"\0\0")).await), 3);
     assert_eq!(status(call(all.grpc, TRACES, None, &vec![0; 5 << 20]).await), 8);
     // HTTP/1.1 is not spoken there; that hurts nobody.
     let _ = raw(all.grpc, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -296,6 +303,132 @@ async fn all_three_signals_over_grpc() {
     })
     .await;
     all.shut_down().await;
+}
+
+/// Who counts its spans itself says so; the backend is told to count all others.
+#[tokio::test]
+async fn an_exporter_that_counts_its_spans_is_believed() {
+    let all = Listening::start(&[]).await;
+    let proto = |id: u64| to_protobuf(Signal::Traces, spans(id).to_string().as_bytes()).unwrap();
+    let computed = [("datadog-client-computed-stats", "true")];
+    let headers = [computed[0], ("content-type", PROTOBUF)];
+    assert_eq!(http(all.http, "POST", "/v1/traces", &headers, &proto(51)).await.status, 200);
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "", &proto(52)).await.status, 200);
+    let framed = |body: Vec<u8>| {
+        let mut framed = BytesMut::new();
+        framed.put_u8(0);
+        framed.put_u32(u32::try_from(body.len()).unwrap());
+        framed.put_slice(&body);
+        framed.freeze()
+    };
+    assert_eq!(call_raw(all.grpc, TRACES, None, &computed, framed(proto(53))).await.0, "0");
+    assert_eq!(call_raw(all.grpc, TRACES, None, &[], framed(proto(54))).await.0, "0");
+    all.end_invocation().await;
+    arrives(&all.intake, "four spans", |s| s.counts().spans >= 4).await;
+    let state = all.shut_down().await;
+    let trace = state.traces.iter().find(|t| t.trace_id.low() == TRACE).unwrap();
+    let mut told: Vec<_> =
+        trace.spans.iter().map(|s| (s.span_id.get(), s.tag("_dd.compute_stats"))).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(51, None), (52, Some("1")), (53, None), (54, Some("1"))]);
+}
+
+/// Larger than what HTTP servers take unless told otherwise.
+#[tokio::test]
+async fn a_large_request_of_an_exporter_is_taken() {
+    const SPANS: u64 = 250;
+    let all = Listening::start(&[]).await;
+    let request = |from: u64| {
+        let mut request = spans(from);
+        let list =
+            request.pointer_mut("/resourceSpans/0/scopeSpans/0/spans").unwrap().as_array_mut().unwrap();
+        let mut one = list.remove(0);
+        one["attributes"] = json!([{ "key": "filler", "value": { "stringValue": "x".repeat(9000) } }]);
+        list.extend((from..from + SPANS).map(|id| {
+            one["spanId"] = format!("{id:016x}").into();
+            one.clone()
+        }));
+        request
+    };
+    let json = request(10_000).to_string().into_bytes();
+    let http = to_protobuf(Signal::Traces, &request(20_000).to_string().into_bytes()).unwrap();
+    let grpc = to_protobuf(Signal::Traces, &request(30_000).to_string().into_bytes()).unwrap();
+    assert!([&json, &http, &grpc].iter().all(|body| body.len() > 2 << 20));
+    assert_eq!(post(all.http, "/v1/traces", "application/json", "", &json).await.status, 200);
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "", &http).await.status, 200);
+    assert_eq!(call(all.grpc, TRACES, None, &grpc).await.0, "0");
+    all.end_invocation().await;
+    arrives(&all.intake, "all spans", |s| s.counts().spans >= 3 * SPANS).await;
+    // Far more than could be told is refused.
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "", &vec![0; 21 << 20]).await.status, 413);
+}
+
+/// Packed or not, it is taken apart while it comes: neither it nor its spans are ever there as a whole.
+#[tokio::test]
+async fn a_request_of_20_mib_is_taken_and_never_held_whole() {
+    const SPANS: u64 = 900;
+    let all = Listening::start(&[]).await;
+    let body = |from: u64| {
+        let mut request = spans(from);
+        let list =
+            request.pointer_mut("/resourceSpans/0/scopeSpans/0/spans").unwrap().as_array_mut().unwrap();
+        let mut one = list.remove(0);
+        list.extend((from..from + SPANS).map(|id| {
+            one["attributes"] =
+                json!([{ "key": "filler", "value": { "stringValue": format!("{id} ").repeat(3000) } }]);
+            one["spanId"] = format!("{id:016x}").into();
+            one.clone()
+        }));
+        to_protobuf(Signal::Traces, request.to_string().as_bytes()).unwrap()
+    };
+    let (plain, packed) = (body(100_000), body(200_000));
+    assert!([&plain, &packed].iter().all(|body| (17 << 20..20 << 20).contains(&body.len())));
+    let packed = payload::compress(&packed, payload::Encoding::Gzip).body.into_owned();
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "", &plain).await.status, 200);
+    assert_eq!(post(all.http, "/v1/traces", PROTOBUF, "gzip", &packed).await.status, 200);
+    all.end_invocation().await;
+    arrives(&all.intake, "all spans", |s| s.counts().spans >= 2 * SPANS).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", all.agent.child.id().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: usize = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(peak < 64 << 10, "{peak} KiB");
+    let state = all.shut_down().await;
+    assert_eq!(state.counts.spans, 2 * SPANS);
+    let told =
+        state.traces.iter().flat_map(|trace| &trace.spans).map(|s| (s.service.as_str(), s.name.as_str()));
+    assert_eq!(told.collect::<std::collections::BTreeSet<_>>().len(), 1, "every piece says whose it is");
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_is_answered_and_counted() {
+    let all = Listening::start(&[]).await;
+    let body = to_protobuf(Signal::Traces, spans(7).to_string().as_bytes()).unwrap();
+    let gzip = payload::compress(&body, payload::Encoding::Gzip).body.into_owned();
+    let bomb = payload::compress(&vec![0; 30 << 20], payload::Encoding::Gzip).body.into_owned();
+    // Fields that nobody knows, a MiB each: a valid request, and more than is taken.
+    let unknown = [b"\x7a\x80\x80\x40".as_slice(), &vec![0; 1 << 20]].concat();
+    let many = payload::compress(&unknown.repeat(21), payload::Encoding::Gzip).body.into_owned();
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(5 << 20)).into_bytes();
+    let packed_json = payload::compress(&large, payload::Encoding::Gzip).body.into_owned();
+    let json = "application/json";
+    for (kind, encoding, body, status) in [
+        (PROTOBUF, "br", &body, 415),
+        (PROTOBUF, "gzip", &body, 400),
+        (PROTOBUF, "gzip", &gzip[..gzip.len() / 2].to_vec(), 400),
+        (PROTOBUF, "gzip", &bomb, 400),
+        (PROTOBUF, "gzip", &many, 413),
+        (json, "", &large, 413),
+        (json, "gzip", &packed_json, 413),
+        (json, "gzip", &gzip, 400),
+    ] {
+        let answer = post(all.http, "/v1/traces", kind, encoding, body).await;
+        assert_eq!(answer.status, status, "{kind} {encoding} {answer:?}");
+    }
+    all.end_invocation().await;
+    let state = all.shut_down().await;
+    let dropped = state.metrics.iter().filter(|m| m.name.ends_with("extension.dropped"));
+    let dropped: Vec<_> = dropped.filter(|m| m.tag("signal") == Some("traces")).map(|m| &m.total).collect();
+    assert!(!dropped.is_empty(), "{:#?}", state.metrics);
 }
 
 #[tokio::test]
@@ -322,6 +455,7 @@ fn span(id: u64) -> Chunk {
     span.start = UnixNanos::from_millis(u64::try_from(millis()).unwrap());
     span.meta.insert("own", "tag");
     span.metrics.insert("number", 1.5);
+    span.metrics.insert("_sampling_priority_v1", 1.0);
     Chunk { spans: vec![span] }
 }
 

@@ -1,15 +1,16 @@
 //! What the page of troubles promises: that each test it names is there, and some of those tests.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use intake::{Fault, FaultKind, Intake, State};
+use intake::{Fault, FaultKind, State};
 
 use crate::agent::{Agent, http};
 use crate::fake_lambda::FakeLambda;
 use crate::faults::invocation;
 use crate::records::{delivery, log, report, runtime_done, start};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,21 +20,33 @@ fn total(state: &State, name: &str) -> u64 {
     state.metrics(&name).iter().filter(|m| m.name == name).map(|m| m.total.count()).sum()
 }
 
-/// Every row of `docs/troubles.md` ends with the names of its tests.
+/// Every row of `docs/troubles.md` and of the pages of traps ends with the names of its tests.
 #[test]
-fn the_page_of_troubles_names_tests_that_exist() {
+fn the_pages_of_troubles_and_traps_name_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page = fs::read_to_string(root.join("docs/troubles.md")).unwrap();
-    let rows: Vec<&str> =
-        page.lines().filter(|line| line.starts_with("| ") && !line.contains("---")).collect();
-    assert!(rows.len() > 20, "{} rows", rows.len());
-    for row in rows.iter().skip(1) {
-        let tests = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap();
-        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty(), "no test in {row}");
-        for test in named {
-            let (folder, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}: crate::name"));
-            assert!(has_test(&root.join("crates").join(folder), name), "{test} is not there");
+    let pages: Vec<_> = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let is_one = |path: &&PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name == "troubles.md" || name.starts_with("traps") && name.ends_with(".md")
+    };
+    let pages: Vec<_> = pages.iter().filter(is_one).collect();
+    assert!(pages.len() >= 2, "{pages:?}");
+    for page in pages {
+        let text = fs::read_to_string(page).unwrap();
+        let is_head = |line: &str| line.ends_with("| Tests |");
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.contains("---") && !is_head(line))
+            .collect();
+        assert!(rows.len() > 20, "{} rows in {page:?}", rows.len());
+        for row in rows {
+            let tests = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap();
+            let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "no test in {row}");
+            for test in named {
+                let (folder, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}: crate::name"));
+                assert!(has_test(&root.join("crates").join(folder), name), "{test} is not there");
+            }
         }
     }
 }
@@ -45,7 +58,16 @@ fn has_test(folder: &Path, name: &str) -> bool {
             return has_test(&path, name);
         }
         path.extension().is_some_and(|kind| kind == "rs")
-            && fs::read_to_string(&path).unwrap().contains(&wanted)
+            && is_test_of(&fs::read_to_string(&path).unwrap(), &wanted)
+    })
+}
+
+/// A function of this name that is marked as a test.
+fn is_test_of(source: &str, wanted: &str) -> bool {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    lines.iter().enumerate().filter(|(_, line)| line.contains(wanted)).any(|(at, _)| {
+        let above = lines.iter().take(at).rev().take_while(|line| line.starts_with(['#', '/']));
+        above.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
     })
 }
 

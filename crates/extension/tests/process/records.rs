@@ -12,7 +12,7 @@ fn now() -> String {
     UnixNanos::from_millis(u64::try_from(millis()).unwrap()).to_rfc3339_millis()
 }
 
-fn record(kind: &str, record: &str) -> String {
+pub(crate) fn record(kind: &str, record: &str) -> String {
     format!(r#"{{"time":"{}","type":"{kind}","record":{record}}}"#, now())
 }
 
@@ -51,10 +51,16 @@ pub(crate) fn delivery(records: &[String]) -> String {
 
 /// The body of a request with one span, by its id.
 pub(crate) fn traces(span_id: u64) -> Vec<u8> {
+    wire::v04::encode(&[chunk(span_id)])
+}
+
+/// A chunk of one span, by its id.
+pub(crate) fn chunk(span_id: u64) -> Chunk {
     let mut span =
         Span::new("work", TraceId::new(0, TRACE).unwrap(), SpanId::new(span_id).unwrap(), SpanId::new(77));
     span.service = "shop".into();
     span.start = UnixNanos::from_millis(u64::try_from(millis()).unwrap());
     span.duration = Duration::from_millis(3);
-    wire::v04::encode(&[Chunk { spans: vec![span] }])
+    span.metrics.insert("_sampling_priority_v1", 1.0);
+    Chunk { spans: vec![span] }
 }

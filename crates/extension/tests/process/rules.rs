@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use intake::Intake;
 use model::{Chunk, Span, SpanId, TraceId, UnixNanos};
 
 use crate::agent::Agent;
 use crate::fake_lambda::{FakeLambda, millis};
 use crate::records::{delivery, runtime_done, start};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 fn span(id: u64, kind: &'static str, resource: &'static str, tags: &[(&'static str, &'static str)]) -> Chunk {
@@ -15,6 +15,7 @@ fn span(id: u64, kind: &'static str, resource: &'static str, tags: &[(&'static s
     (span.service, span.kind, span.resource) = ("My Shop".into(), kind.into(), resource.into());
     span.start = UnixNanos::from_millis(u64::try_from(millis()).unwrap());
     span.meta.extend(tags.iter().copied());
+    span.metrics.insert("_sampling_priority_v1", 1.0);
     Chunk { spans: vec![span] }
 }
 
@@ -27,8 +28,7 @@ async fn statistics_are_made_when_that_is_set_and_what_was_sampled_out_stays() {
     let mut agent = Agent::start(&lambda, &variables);
     lambda.asked(1).await;
     lambda.invoke("r-1", Duration::from_secs(60));
-    let [mut kept, mut left_out] = [1, 2].map(|id| span(id, "web", "GET /orders", &[]));
-    kept.spans[0].metrics.insert("_sampling_priority_v1", 1.0);
+    let [kept, mut left_out] = [1, 2].map(|id| span(id, "web", "GET /orders", &[]));
     left_out.spans[0].metrics.insert("_sampling_priority_v1", 0.0);
     assert_eq!(agent.put_traces(&wire::v04::encode(&[kept, left_out])).await.status, 200);
     agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
@@ -41,6 +41,35 @@ async fn statistics_are_made_when_that_is_set_and_what_was_sampled_out_stays() {
     let spans: Vec<_> = state.traces.iter().flat_map(|trace| &trace.spans).collect();
     assert_eq!(spans.iter().map(|s| s.span_id.get()).collect::<Vec<_>>(), [1]);
     assert_eq!(spans[0].tag("_dd.compute_stats"), None);
+}
+
+/// What such a rule was to find is not known: nothing of what it names may be seen, and the function runs.
+#[tokio::test]
+async fn a_broken_rule_hides_all_that_it_names_and_is_told() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let url = intake.url();
+    let mut variables = to(&url).to_vec();
+    variables.push((
+        "DD_APM_REPLACE_TAGS",
+        r#"[{"name":"note"},{"name":"code","pattern":"x(","repl":"?"},{"name":"url","pattern":"token","repl":"?"}]"#,
+    ));
+    let mut agent = Agent::start(&lambda, &variables);
+    lambda.asked(1).await;
+    lambda.invoke("r-1", Duration::from_secs(60));
+    let tags = [("note", "of two\nlines"), ("code", "secret"), ("url", "/?token"), ("other", "stays")];
+    let one = span(1, "web", "GET /orders", &tags);
+    assert_eq!(agent.put_traces(&wire::v04::encode(&[one])).await.status, 200);
+    agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
+    arrives(&intake, "the span", |s| s.counts().spans >= 1).await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let state = intake.store().snapshot();
+    let spans: Vec<_> = state.traces.iter().flat_map(|trace| &trace.spans).collect();
+    let told = ["note", "code", "url", "other"].map(|key| spans[0].tag(key).unwrap_or_default());
+    assert_eq!(told, ["?", "?", "/??", "stays"]);
+    let printed = agent.printed();
+    let named = r#"the rule of \"code\" has the pattern \"x(\"; ALL THAT IT NAMES IS HIDDEN"#;
+    assert!(printed.contains(named) && printed.contains("all that it names is hidden"), "{printed}");
 }
 
 #[tokio::test]

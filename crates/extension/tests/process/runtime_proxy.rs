@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use intake::{Intake, Snapshot, SpanView};
+use intake::{Snapshot, SpanView};
 use model::SpanId;
 use tokio::net::TcpListener;
 
@@ -12,6 +12,7 @@ use crate::fake_lambda::{FakeLambda, PATIENCE};
 use crate::ports::Ports;
 use crate::records::{TRACE, delivery, managed_report, report, runtime_done, start, traces};
 use crate::runtime_api::{ACCEPTED, RuntimeApi, Side, event, most_memory};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -491,6 +492,7 @@ async fn a_tracers_own_span_is_the_only_one() {
     );
     span.start = model::UnixNanos::from_millis(u64::try_from(crate::fake_lambda::millis()).unwrap());
     span.meta.insert("request_id", "r-1");
+    span.metrics.insert("_sampling_priority_v1", 1.0);
     let body = wire::v04::encode(&[model::Chunk { spans: vec![span] }]);
     assert_eq!(world.agent.put_traces(&body).await.status, 200);
     runtime.send(post("r-1", "response", "", "{}").as_bytes()).await;

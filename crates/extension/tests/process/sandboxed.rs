@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use intake::{Intake, LogFilter};
+use intake::LogFilter;
 use sandbox::{FunctionConfig, InvokeOptions, InvokeResult, Lambda, LambdaConfig, What};
 
 use crate::fake_lambda::PATIENCE;
 use crate::records::traces;
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 /// This test binary again, as the function.
@@ -19,7 +20,7 @@ fn function(intake: &Intake) -> FunctionConfig {
     let config = FunctionConfig::new("orders", command.map(str::to_owned))
         .extension(env!("CARGO_BIN_EXE_datadog-agent"))
         .timeout(Duration::from_secs(2))
-        .env("DD_API_KEY", "0123456789abcdef");
+        .env("DD_API_KEY", "0123456789abcdef0123456789abcdef");
     to(&intake.url()).into_iter().fold(config, |config, (name, value)| config.env(name, value))
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use intake::Intake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -18,6 +17,7 @@ use crate::agent::Agent;
 use crate::cloud::Cloud;
 use crate::fake_lambda::FakeLambda;
 use crate::faults::invocation;
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 /// Takes TLS off, and counts connections.
@@ -36,18 +36,32 @@ pub(crate) fn file(name: &str) -> String {
 impl Terminator {
     /// In front of a server, given by its address.
     pub(crate) async fn start(behind: &str) -> Self {
-        Self::speaking(behind, ALL_VERSIONS).await
+        Self::speaking(behind, ALL_VERSIONS, &[]).await
     }
 
-    async fn speaking(behind: &str, versions: &[&'static SupportedProtocolVersion]) -> Self {
+    /// Offers these protocols.
+    pub(crate) async fn offering(behind: &str, protocols: &[&str]) -> Self {
+        Self::speaking(behind, ALL_VERSIONS, protocols).await
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    async fn speaking(
+        behind: &str,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> Self {
         let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
@@ -91,7 +105,7 @@ async fn all_signals_of_all_invocations_share_one_tls_connection() {
     assert!(agent.ended().await.success());
     arrives(&intake, "three spans", |s| s.counts().spans == 3).await;
     assert!(!intake.store().snapshot().metrics.is_empty());
-    assert_eq!(terminator.connections.load(Ordering::SeqCst), 1, "{}", agent.printed());
+    assert_eq!(terminator.connections(), 1, "{}", agent.printed());
 }
 
 #[tokio::test]
@@ -116,7 +130,7 @@ async fn an_unknown_authority_is_not_trusted() {
 async fn the_lowest_version_of_tls_is_kept_to() {
     for (lowest, reaches) in [("tlsv1.3", false), ("tlsv1.2", true)] {
         let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
-        let terminator = Terminator::speaking(&intake.url(), &[&version::TLS12]).await;
+        let terminator = Terminator::speaking(&intake.url(), &[&version::TLS12], &[]).await;
         let authority = file("authority.pem");
         let mut variables = to(&terminator.url).to_vec();
         variables.extend([("DD_TLS_CERT_FILE", &*authority), ("DD_MIN_TLS_VERSION", lowest)]);

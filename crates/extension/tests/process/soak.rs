@@ -57,9 +57,10 @@ pub(crate) struct Report {
     pub(crate) unanswered: bool,
 }
 
-/// Runs so many invocations, each with a start and an end call, a trace, log lines and metrics.
-pub(crate) async fn run(invocations: u64, seed: u64) -> Report {
-    let (lambda, tally) = (FakeLambda::start().await, Tally::start(FAILING, seed).await);
+/// Runs so many invocations, each with a start and an end call, a trace, log lines and metrics. `protocol`: `http1` or
+/// `http2`.
+pub(crate) async fn run(invocations: u64, seed: u64, protocol: &str) -> Report {
+    let (lambda, tally) = (FakeLambda::start().await, Tally::start(FAILING, seed, protocol == "http2").await);
     let url = tally.url.clone();
     let mut agent = Agent::start(
         &lambda,
@@ -68,6 +69,7 @@ pub(crate) async fn run(invocations: u64, seed: u64) -> Report {
             ("DD_APM_DD_URL", &url),
             ("DD_LOGS_CONFIG_LOGS_DD_URL", &url),
             ("DD_SERVERLESS_FLUSH_STRATEGY", "end"),
+            ("DD_HTTP_PROTOCOL", protocol),
         ],
     );
     lambda.asked(1).await;
@@ -270,7 +272,16 @@ impl Report {
 #[tokio::test]
 async fn what_came_in_is_what_was_delivered_and_what_was_counted_as_dropped() {
     let (invocations, seed) = (300, 20_240_501);
-    let report = run(invocations, seed).await;
+    let report = run(invocations, seed, "http1").await;
+    report.print(invocations, seed);
+    report.check();
+}
+
+/// The same, from an intake that leaves every connection after some requests as well.
+#[tokio::test]
+async fn over_http2_too_what_came_in_is_what_was_delivered_and_what_was_counted_as_dropped() {
+    let (invocations, seed) = (150, 20_261_122);
+    let report = run(invocations, seed, "http2").await;
     report.print(invocations, seed);
     report.check();
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use intake::Intake;
-
 use crate::agent::{Agent, http, raw};
 use crate::fake_lambda::{FakeLambda, NEXT, REGISTER, SUBSCRIBE};
 use crate::ports::Ports;
 use crate::to;
+use crate::watched::Intake;
 
 #[tokio::test]
 async fn it_registers_subscribes_and_asks_for_the_first_event() {

@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use model::{Batch, Signal};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// Unpacked bytes of one request.
 const MAX_BYTES: usize = 64 << 20;
+/// With HTTP/2: after so many requests it wants a new connection.
+const LEAVES_AFTER: u64 = 20;
 
 pub(crate) struct Tally {
     pub(crate) url: String,
@@ -170,8 +173,8 @@ fn number(text: &str) -> Option<u64> {
 }
 
 impl Tally {
-    /// Of a thousand requests `failing` fail, which ones is drawn by the seed.
-    pub(crate) async fn start(failing: u64, seed: u64) -> Self {
+    /// Of a thousand requests `failing` fail, which ones is drawn by the seed. Speaks HTTP/1.1, or HTTP/2 alone.
+    pub(crate) async fn start(failing: u64, seed: u64, is_http2: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Mutex::new(Seen { failing, draws: seed, ..Seen::default() }));
@@ -181,6 +184,9 @@ impl Tally {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
                 let seen = noting.clone();
                 tokio::spawn(async move {
+                    if is_http2 {
+                        return serve_http2(tcp, &seen).await;
+                    }
                     let service = service_fn(|request| answer(request, &seen));
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await;
                 });
@@ -197,6 +203,26 @@ impl Tally {
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Seen) -> R) -> R {
         look(&self.shared.lock().unwrap())
     }
+}
+
+async fn serve_http2(tcp: TcpStream, seen: &Arc<Mutex<Seen>>) {
+    tcp.set_nodelay(true).unwrap();
+    let (count, mut counted) = watch::channel(0);
+    let (count, seen) = (Arc::new(count), seen.clone());
+    let service = service_fn(move |request| {
+        let (seen, count) = (seen.clone(), count.clone());
+        async move {
+            count.send_modify(|count| *count += 1);
+            answer(request, &seen).await
+        }
+    });
+    let served = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tcp), service);
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        _ = &mut served => return,
+        _ = counted.wait_for(|count| *count >= LEAVES_AFTER) => served.as_mut().graceful_shutdown(),
+    }
+    let _ = served.await;
 }
 
 async fn answer(

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use intake::Intake;
-
 use crate::agent::{Agent, http, raw};
 use crate::fake_lambda::FakeLambda;
 use crate::records::{TRACE, delivery, runtime_done, start, traces};
+use crate::watched::Intake;
 use crate::{arrives, to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,8 +13,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A span as Python sends it: texts by index, no field names.
 fn v05(span: u8) -> Vec<u8> {
     let mut body = b"\x92".to_vec();
-    let texts: [&[u8]; 8] =
-        [b"", b"shop", b"flask.request", b"GET /orders", b"language", b"python", b"process_id", b"web"];
+    let texts: [&[u8]; 9] = [
+        b"",
+        b"shop",
+        b"flask.request",
+        b"GET /orders",
+        b"language",
+        b"python",
+        b"process_id",
+        b"web",
+        b"_sampling_priority_v1",
+    ];
     body.push(0x90 | texts.len() as u8);
     for text in texts {
         body.push(0xa0 | text.len() as u8);
@@ -26,7 +34,7 @@ fn v05(span: u8) -> Vec<u8> {
     body.extend_from_slice(&[span, 0, 0xcf]);
     body.extend_from_slice(&1_722_369_353_000_000_000u64.to_be_bytes());
     // Duration, error, meta, metrics, type.
-    body.extend_from_slice(b"\x0a\x00\x81\x04\x05\x81\x06\x07\x07");
+    body.extend_from_slice(b"\x0a\x00\x81\x04\x05\x82\x06\x07\x08\x01\x07");
     body
 }
 
@@ -117,6 +125,8 @@ const STATS: &[u8] =
 async fn statistics_and_what_is_passed_on_reach_their_intakes() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
     let url = intake.url();
+    // As this tracer sends it.
+    intake.excepts(&["stats-bucket", "stats-empty", "content-type", "log-source", "log-service"]);
     let profiles = format!("{url}/api/v2/profile");
     let mut variables = to(&url).to_vec();
     variables.extend([
@@ -178,6 +188,39 @@ async fn statistics_and_what_is_passed_on_reach_their_intakes() {
     assert_eq!(signals, ["forwards", "stats"]);
 }
 
+/// Node's tracer sends its metrics so when it is told of the agent by a URL.
+#[tokio::test]
+async fn metrics_in_requests() {
+    let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
+    let mut agent = Agent::start(&lambda, &to(&intake.url()));
+    lambda.asked(1).await;
+    lambda.invoke("r-1", MINUTE);
+    let port = agent.ports.traces;
+    let post = |body: Vec<u8>| async move { http(port, "POST", "/dogstatsd/v2/proxy", &[], &body).await };
+    let lines = b"runtime.node.cpu:1.5|g|#a:b\nno metric\nruntime.node.gc:3|c\n".to_vec();
+    let answer = post(lines).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    assert_eq!(post(Vec::new()).await.status, 200);
+    assert_eq!(post(vec![b'x'; 2 << 20]).await.status, 413);
+    assert_eq!(http(port, "GET", "/dogstatsd/v2/proxy", &[], b"").await.status, 404);
+    agent.telemetry(&delivery(&[start("r-1"), runtime_done("r-1")])).await;
+    arrives(&intake, "the metrics", |s| {
+        !s.metrics("runtime.node.cpu").is_empty() && !s.metrics("runtime.node.gc").is_empty()
+    })
+    .await;
+    lambda.shutdown(Duration::from_secs(2));
+    assert!(agent.ended().await.success());
+    let state = intake.store().snapshot();
+    let cpu = state.metrics.iter().find(|m| m.name == "runtime.node.cpu").unwrap();
+    assert_eq!((cpu.tag("a"), cpu.tag("functionname")), (Some("b"), Some("orders")));
+    let dropped = state.metrics.iter().filter(|m| m.name.ends_with("extension.dropped"));
+    assert!(
+        dropped.filter_map(|m| m.tag("signal")).any(|signal| signal == "metrics"),
+        "{:#?}",
+        state.metrics
+    );
+}
+
 #[tokio::test]
 async fn an_intake_that_is_gone_holds_up_no_other() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
@@ -201,9 +244,13 @@ async fn an_intake_that_is_gone_holds_up_no_other() {
 async fn what_is_passed_on_goes_to_further_intakes_too() {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
     let other = Intake::start().await.unwrap();
-    let url = intake.url();
-    let further = format!(r#"{{"{}":["other-key"]}}"#, other.url());
-    let profiles = format!(r#"{{"{}/api/v2/profile":["other-key"]}}"#, other.url());
+    for place in [&intake, &other] {
+        // As this tracer sends it.
+        place.excepts(&["content-type", "log-source", "log-service"]);
+    }
+    let (url, key) = (intake.url(), "ffffffffffffffffffffffffffffffff");
+    let further = format!(r#"{{"{}":["{key}"]}}"#, other.url());
+    let profiles = format!(r#"{{"{}/api/v2/profile":["{key}"]}}"#, other.url());
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = format!("http://{}", gone.local_addr().unwrap());
     let mut variables = to(&url).to_vec();

@@ -11,6 +11,7 @@
 )]
 #![allow(dead_code, reason = "shared with the process tests, which use all of it")]
 
+mod adapter;
 #[path = "../process/agent.rs"]
 mod agent;
 #[path = "../../../secrets/tests/aws/mod.rs"]
@@ -21,6 +22,8 @@ mod exporters;
 #[path = "../process/fake_lambda.rs"]
 mod fake_lambda;
 mod functions;
+mod http2;
+mod java;
 mod no_library;
 mod node;
 mod oracle;

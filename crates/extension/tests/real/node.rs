@@ -5,9 +5,20 @@ use std::path::PathBuf;
 use sandbox::FunctionConfig;
 
 use crate::functions::{Language, check, folder, namespaces};
-use crate::statsd;
+use crate::{no_library, statsd};
 
 const NODE: Language = Language { name: "Node", error: "OutOfStock", imports: "aws.lambda.require" };
+
+/// Without a library.
+const HANDLER: &str = r#"
+class OutOfStock extends Error {}
+OutOfStock.prototype.name = "OutOfStock";
+
+exports.handler = async (event) => {
+  if (event.rawPath === "/fail") throw new OutOfStock("none left");
+  return { statusCode: 503, body: process.env.AWS_LAMBDA_RUNTIME_API };
+};
+"#;
 
 fn modules() -> PathBuf {
     let home = std::env::var_os("REAL_NODE").expect("REAL_NODE: cargo xtask test --only real");
@@ -35,6 +46,19 @@ fn function(name: &str) -> FunctionConfig {
 #[ignore = "needs Node with Datadog's library: cargo xtask test --only real"]
 async fn node_functions_are_in_their_callers_traces() {
     check(&NODE, function).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Node with AWS's runtime client: cargo xtask test --only real"]
+async fn a_node_function_without_any_library_is_in_its_callers_trace() {
+    let client = modules().join("aws-lambda-ric/index.mjs").to_string_lossy().into_owned();
+    let function = no_library::Function {
+        command: ["node", &client, "app.handler"].map(str::to_owned).to_vec(),
+        file: ("app.js", HANDLER),
+        thrown: "app.js:6",
+        variables: Vec::new(),
+    };
+    no_library::check(&function).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@
 //!
 //! Every decoder takes any bytes without panicking, and keeps the readable siblings of what it cannot read.
 
+mod container;
+mod cut;
 mod json;
 pub mod logs;
 pub mod metrics;
@@ -20,6 +22,7 @@ mod value;
 
 use std::fmt;
 
+pub use cut::Cutter;
 pub use json::to_protobuf;
 use model::Text;
 
@@ -37,6 +40,8 @@ pub enum DecodeError {
     Protobuf(protobuf::Error),
     /// It is no JSON object.
     Json,
+    /// Of a request that is cut, an element is larger than is taken.
+    TooLarge,
 }
 
 impl From<protobuf::Error> for DecodeError {
@@ -50,6 +55,7 @@ impl fmt::Display for DecodeError {
         match self {
             Self::Protobuf(error) => error.fmt(f),
             Self::Json => f.write_str("the body is not a JSON object"),
+            Self::TooLarge => f.write_str("an element is larger than is taken"),
         }
     }
 }

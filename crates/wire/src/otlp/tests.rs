@@ -50,6 +50,33 @@ fn one(resource: &Json, scope: &str, span: Json, settings: &Settings) -> Span {
     decoded.resources.remove(0).1.remove(0).spans.remove(0)
 }
 
+#[test]
+fn containers_have_tags() {
+    let check = |resource: Json, want: &str| {
+        let request = request(&resource, "lib", json!({ "name": "x" }));
+        let (tracer, _) = &decoded(&request, &Settings::default()).resources[0];
+        assert_eq!(tracer.container_tags, want, "{resource}");
+    };
+    check(json!({ "container.id": "c1", "container.name": "app" }), "container_id:c1,container_name:app");
+    check(
+        json!({ "k8s.pod.name": "p", "cloud.region": "eu-west-1", "datadog.container.tag.team": "shop" }),
+        "pod_name:p,region:eu-west-1,team:shop",
+    );
+    // What is known by another name is said once.
+    check(
+        json!({ "container.name": "ok", "datadog.container.tag.container_name": "no" }),
+        "container_name:ok",
+    );
+    check(
+        json!({ "datadog.container.tag.a": "", "container.name": "", "container.runtime": "cri" }),
+        "runtime:cri",
+    );
+    check(json!({ "datadog.container.tag.a": 5 }), "a:5");
+    // As every function says of itself.
+    check(json!({ "cloud.provider": "aws", "cloud.region": "eu-west-1", "faas.name": "f" }), "");
+    check(json!({}), "");
+}
+
 /// Operation, resource and type.
 #[test]
 fn names() {
@@ -295,6 +322,21 @@ fn what_failed() {
         "true Unset d t -",
     );
     check(json!({ "status": { "code": 2 }, "attributes": { "datadog.error": 0 } }), "false Error - - -");
+}
+
+#[test]
+fn an_exception_is_told_whatever_is_set() {
+    for ignore_missing_datadog_fields in [false, true] {
+        let settings = Settings { ignore_missing_datadog_fields, ..Settings::default() };
+        let exception = json!({ "name": "exception", "attributes": attributes(&json!({
+            "exception.message": "no", "exception.type": "E", "exception.stacktrace": "at a",
+        })) });
+        let failed = json!({ "status": { "code": 2 }, "events": [exception] });
+        let span = one(&json!({}), "lib", failed, &settings);
+        let tag = |key: &str| span.meta.get(key).map(ToString::to_string);
+        let told = ["error.msg", "error.type", "error.stack"].map(|key| tag(key).unwrap_or_default());
+        assert_eq!((span.error, told.join(" ")), (true, "no E at a".to_owned()));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use model::{
 };
 use protobuf::{Reader, Value as Field};
 
+use super::container;
 use super::names::{self, Named};
 use super::value::{Attributes, Value};
 use super::{DecodeError, Scope};
@@ -123,6 +124,7 @@ fn tracer(resource: &Attributes, settings: &Settings) -> TracerInfo {
         language: text("telemetry.sdk.language"),
         tracer_version: if version.is_empty() { "otlp".into() } else { format!("otlp-{version}").into() },
         container_id: text("container.id"),
+        container_tags: container::tags(resource),
         computed_stats: text("_dd.stats_computed") == "true",
         computed_top_level: settings.top_level_by_kind,
         ..TracerInfo::default()

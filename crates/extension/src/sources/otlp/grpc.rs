@@ -2,7 +2,6 @@
 //! bytes; how the call went is told in trailers.
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 use wire::otlp::Signal;
 
+use super::frame::{self, HEAD, Unframed};
 use super::{Sent, computes_stats, header, lost};
 use crate::inbox::{Arrival, Inbox};
 use crate::settings::Otlp as Settings;
@@ -28,8 +28,6 @@ use crate::sources::http::{BodyError, Speak, Stream, read_body};
 /// Calls at once on a connection; what each may send before it is read.
 const MAX_CALLS: u32 = 32;
 const WINDOW: u32 = 1 << 20;
-/// A flag and a length.
-const HEAD: usize = 5;
 
 /// The source over gRPC.
 pub(crate) struct Grpc {
@@ -57,7 +55,7 @@ impl Grpc {
         let signal = self.signal(head.uri.path()).filter(|_| head.method == Method::POST);
         let Some(signal) = signal else { return Status::Unimplemented.answer("no such method is offered") };
         let message = match read_body(body, self.settings.max_message + HEAD, &self.inbox).await {
-            Ok(framed) => unframed(&framed, header(&head.headers, "grpc-encoding")),
+            Ok(framed) => frame::message(&framed, header(&head.headers, "grpc-encoding")).map_err(Status::of),
             Err(BodyError::TooLarge) => {
                 Err((Status::ResourceExhausted, "the message is larger than is taken"))
             }
@@ -69,7 +67,7 @@ impl Grpc {
                 return Err((Status::InvalidArgument, "the message is no protobuf"));
             }
             let computed_stats = computes_stats(&head.headers);
-            let sent = Sent { signal, is_json: false, encoding: encoding.into_owned(), computed_stats, body };
+            let sent = Sent { signal, is_json: false, encoding: encoding.to_owned(), computed_stats, body };
             let is_taken = self.inbox.offer_data(Arrival::Otlp(sent));
             if is_taken { Ok(()) } else { Err((Status::Unavailable, "too much at once")) }
         });
@@ -106,23 +104,6 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     }
 }
 
-/// The message in its frame, and how it is packed: a call of this kind has one.
-fn unframed<'a>(framed: &Bytes, encoding: &'a str) -> Result<(Cow<'a, str>, Bytes), (Status, &'static str)> {
-    let malformed = (Status::InvalidArgument, "the message is not framed as gRPC has it");
-    let (head, _) = framed.split_first_chunk::<HEAD>().ok_or(malformed)?;
-    let [flag, length @ ..] = *head;
-    let message = framed.slice(HEAD..);
-    if usize::try_from(u32::from_be_bytes(length)) != Ok(message.len()) {
-        return Err(malformed);
-    }
-    match (flag, encoding) {
-        (0, _) => Ok((Cow::Borrowed(""), message)),
-        (1, "gzip" | "zstd") => Ok((Cow::Borrowed(encoding), message)),
-        (1, _) => Err((Status::Unimplemented, "the message encoding is not known")),
-        _ => Err(malformed),
-    }
-}
-
 /// How a call went, by gRPC's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
@@ -135,6 +116,13 @@ enum Status {
 }
 
 impl Status {
+    fn of(why: Unframed) -> (Self, &'static str) {
+        match why {
+            Unframed::Malformed => (Self::InvalidArgument, "the message is not framed as gRPC has it"),
+            Unframed::UnknownEncoding => (Self::Unimplemented, "the message encoding is not known"),
+        }
+    }
+
     /// A success has an empty message and the status in trailers; a failure has the status alone.
     fn answer(self, why: &'static str) -> Response<Reply> {
         let mut status = HeaderMap::new();
@@ -177,36 +165,5 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.message.as_ref().map_or(0, |message| message.len() as u64))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames() {
-        let check = |framed: &'static [u8], encoding: &str, want: Result<(&str, &[u8]), Status>| {
-            let got = unframed(&Bytes::from_static(framed), encoding);
-            let got =
-                got.as_ref().map(|(encoding, body)| (&**encoding, &**body)).map_err(|(status, _)| *status);
-            assert_eq!(got, want, "{framed:?}");
-        };
-        check(b"\0\0\0\0\x02ab", "", Ok(("", b"ab")));
-        check(b"\0\0\0\0\0", "", Ok(("", b"")));
-        check(b"\0\0\0\0\x02ab", "gzip", Ok(("", b"ab")));
-        check(b"\x01\0\0\0\x02ab", "gzip", Ok(("gzip", b"ab")));
-        check(b"\x01\0\0\0\x02ab", "br", Err(Status::Unimplemented));
-        check(b"\x01\0\0\0\x02ab", "", Err(Status::Unimplemented));
-        for bad in [
-            &b""[..],
-            b"\0\0\0\0",
-            b"\0\0\0\0\x03ab",
-            b"\0\0\0\0\x01ab",
-            b"\x02\0\0\0\x02ab",
-            b"\0\xff\xff\xff\xff",
-        ] {
-            check(bad, "gzip", Err(Status::InvalidArgument));
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use engine::{EndCall, Input, InvocationError, StartCall};
 use hyper::header::HeaderValue;
 use wire::lambda_headers::runtime as names;
-use wire::lifecycle::status_code;
+use wire::lifecycle::{execution_status, status_code};
 use wire::runtime_api::{RuntimeError, prelude};
 
 use super::head::{Answer, Head, Seen};
@@ -52,6 +52,7 @@ impl Reader {
         let trailer = |name: &str| text(body.trailers.get(name));
         EndCall {
             http_status_code: status_code(&response),
+            execution_status: execution_status(&response),
             error: RuntimeError::in_trailers(trailer(names::ERROR_TYPE), trailer(names::ERROR_BODY))
                 .map(told),
             tags: self.capture.response(&response),

@@ -3,10 +3,10 @@
 
 mod cases;
 mod differences;
+mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::fake_lambda::{FakeLambda, PATIENCE, millis};
 use crate::ports::Ports;
 use crate::records::{delivery, runtime_done, start};
 use cases::{Case, cases};
-use differences::{DIFFERENCES, REFUSED_CASES};
+use differences::{DIFFERENCES, Difference, REFUSED_CASES};
 
 /// What a tracer says of itself.
 const HEADERS: [(&str, &str); 5] = [
@@ -45,17 +45,20 @@ struct Theirs {
 }
 
 impl Theirs {
-    async fn start(intake: &Intake) -> Self {
+    async fn start(intake: &Intake, more: &[(&str, &str)]) -> Self {
         let python = std::env::var("REAL_PYTHON").expect("REAL_PYTHON: cargo xtask test --only real");
         let find = "from datadog_serverless_compat.main import get_binary_path as path; print(path())";
         let found = Command::new(python).args(["-c", find]).output().await.unwrap();
         let packaged = String::from_utf8(found.stdout).unwrap();
-        let folder = std::env::temp_dir().join(format!("oracle-{}", std::process::id()));
+        let ports = Ports::free();
+        let folder = std::env::temp_dir().join(format!("oracle-{}-{}", std::process::id(), ports.traces));
         fs::create_dir_all(&folder).unwrap();
         let program = folder.join("datadog-serverless-compat");
-        fs::copy(packaged.trim(), &program).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-        let ports = Ports::free();
+        // By another process: one that a test beside this begins while this writes would have the file open for
+        // writing, and then it cannot be run.
+        let copied =
+            Command::new("install").args(["-m", "755", packaged.trim()]).arg(&program).status().await;
+        assert!(copied.unwrap().success());
         let child = Command::new(program)
             .env_clear()
             .envs([
@@ -66,6 +69,7 @@ impl Theirs {
                 ("DD_APM_RECEIVER_PORT", &ports.traces.to_string()),
                 ("DD_DOGSTATSD_PORT", &ports.dogstatsd.to_string()),
             ])
+            .envs(more.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -167,25 +171,39 @@ async fn arrived(intake: &Intake, now: u64, but: &[&str]) -> Fields {
     let there = |state: &intake::State| ids.iter().all(|id| state.trace(*id).is_some());
     let arrived = intake.store().wait_until(there, Instant::now() + 3 * PATIENCE).await;
     assert!(arrived, "{:#?}", intake.store().snapshot().traces);
-    let port = intake.url().rsplit(':').next().unwrap().parse().unwrap();
     let mut fields = Fields::new();
-    for request in intake.store().snapshot().requests {
-        if request.path != "/api/v0.2/traces" {
-            continue;
-        }
-        let ask = format!(
-            "GET /local/requests/{}/body HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-            request.number
-        );
-        let answer = raw(port, ask.as_bytes()).await;
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-        for payload in payload::traces::decode(&answer[head..]).unwrap() {
+    for body in plain_bodies(intake, "/api/v0.2/traces").await {
+        for payload in payload::traces::decode(&body).unwrap() {
             for chunk in &payload.chunks {
                 flatten(&payload, chunk, now, &mut fields);
             }
         }
     }
     fields
+}
+
+/// What requests of a path held.
+async fn plain_bodies(intake: &Intake, path: &str) -> Vec<Vec<u8>> {
+    let port = intake.url().rsplit(':').next().unwrap().parse().unwrap();
+    let mut bodies = Vec::new();
+    for request in intake.store().snapshot().requests.iter().filter(|request| request.path == path) {
+        let ask = format!(
+            "GET /local/requests/{}/body HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+            request.number
+        );
+        let answer = raw(port, ask.as_bytes()).await;
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        bodies.push(answer[head..].to_vec());
+    }
+    bodies
+}
+
+fn is_there() -> bool {
+    let is_there = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    if !is_there {
+        eprintln!("NOT TESTED: Datadog's agent is there for Linux on x86_64 alone");
+    }
+    is_there
 }
 
 fn flatten(payload: &TracerPayload, chunk: &TraceChunk, now: u64, to: &mut Fields) {
@@ -255,13 +273,12 @@ fn keys(all: impl Iterator<Item = String>) -> String {
 #[tokio::test]
 #[ignore = "needs Datadog's trace agent: cargo xtask test --only real"]
 async fn what_is_different_from_datadogs_agent_is_in_the_list() {
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        eprintln!("NOT TESTED: Datadog's agent is there for Linux on x86_64 alone");
+    if !is_there() {
         return;
     }
     let now = u64::try_from(millis()).unwrap() * 1_000_000;
     let (their_intake, intake) = (Intake::start().await.unwrap(), Intake::start().await.unwrap());
-    let theirs = Theirs::start(&their_intake).await;
+    let theirs = Theirs::start(&their_intake, &[]).await;
     let lambda = FakeLambda::start().await;
     let url = intake.url();
     let variables =
@@ -280,7 +297,7 @@ async fn what_is_different_from_datadogs_agent_is_in_the_list() {
     assert!(agent.ended().await.success());
     let (theirs, ours) =
         (arrived(&their_intake, now, &REFUSED_CASES).await, arrived(&intake, now, &[]).await);
-    compare(&theirs, &ours);
+    compare(&DIFFERENCES, &theirs, &ours);
     // What is alike must not be alike because it is missing.
     assert_eq!(ours.keys().filter(|(_, _, field)| field == "name").count(), spans());
     let url = &ours[&("HTTP".to_owned(), 1, "meta.http.url".to_owned())];
@@ -296,18 +313,18 @@ fn spans() -> usize {
     cases().iter().map(ids).sum()
 }
 
-fn compare(theirs: &Fields, ours: &Fields) {
+fn compare(listed: &[Difference], theirs: &Fields, ours: &Fields) {
     let all: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
     let (mut found, mut unknown) = (BTreeSet::new(), String::new());
     for key in all.into_iter().filter(|key| theirs.get(*key) != ours.get(*key)) {
         let (a, b) = (short(theirs.get(key)), short(ours.get(key)));
-        match DIFFERENCES.iter().position(|difference| difference.is(key, &a, &b)) {
+        match listed.iter().position(|difference| difference.is(key, &a, &b)) {
             Some(n) => drop(found.insert(n)),
             None => unknown.push_str(&format!("{key:?}: theirs {a}, ours {b}\n")),
         }
     }
     assert_eq!(unknown, "", "not in the list");
-    let gone = DIFFERENCES.iter().enumerate().filter(|(n, _)| !found.contains(n));
+    let gone = listed.iter().enumerate().filter(|(n, _)| !found.contains(n));
     let gone: Vec<_> = gone.map(|(_, difference)| (difference.case, difference.fields)).collect();
     assert!(gone.is_empty(), "in the list, but alike: {gone:?}");
 }
@@ -316,10 +333,18 @@ fn compare(theirs: &Fields, ours: &Fields) {
 #[test]
 fn the_list_is_in_the_docs() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compatibility-tracers.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once("<!-- differences -->\n").unwrap();
-    let (_, after) = rest.split_once("<!-- end -->").unwrap();
-    let fresh = format!("{before}<!-- differences -->\n{}<!-- end -->{after}", differences::table());
+    let mut fresh = fs::read_to_string(&path).unwrap();
+    let lists: [(&str, &[Difference]); 3] = [
+        ("differences", &DIFFERENCES),
+        ("statistics", &stats::MADE),
+        ("statistics of tracers", &stats::PASSED_ON),
+    ];
+    for (name, list) in lists {
+        let mark = format!("<!-- {name} -->\n");
+        let (before, rest) = fresh.split_once(&mark).unwrap();
+        let (_, after) = rest.split_once("<!-- end -->").unwrap();
+        fresh = format!("{before}{mark}{}<!-- end -->{after}", differences::table(list));
+    }
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &fresh).unwrap();
     }
