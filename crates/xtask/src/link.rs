@@ -33,6 +33,21 @@ const ZSTD: &[&str] = &[
     "ZSTD_STRIP_ERROR_STRINGS",
 ];
 
+/// Copies and compares bytes in place of musl's functions of these names, which are slow on this one architecture.
+const MEMORY: &str = "crates/extension/layer/memory.c";
+const OF_MEMORY: [&str; 4] = ["memcpy", "memmove", "memcmp", "bcmp"];
+const SLOW: &str = "x86_64";
+
+/// The compiler must not see these functions in themselves.
+const MEMORY_FLAGS: [&str; 6] = [
+    "-O2",
+    "-fPIC",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-tree-loop-distribute-patterns",
+    "-fno-stack-protector",
+];
+
 /// For whoever aborts on a panic nobody unwinds the stack: no tables for that.
 const NO_UNWINDING: &str = "SECTIONS {\n  /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table .gcc_except_table.*) }\n} INSERT AFTER .rodata;\n";
 
@@ -72,12 +87,9 @@ pub(crate) fn environment(root: &Path, target: &Target, order: bool) -> Result<V
         let patterns = fs::read_to_string(root.join(ORDER)).context(ORDER)?;
         script.push_str(&layout(&patterns)?);
     }
-    // Named by what is in it, so that cargo links again when that changes.
     let folder = root.join("target/layer");
     fs::create_dir_all(&folder)?;
-    let mut hasher = DefaultHasher::new();
-    script.hash(&mut hasher);
-    let script_file = folder.join(format!("link-{:016x}.ld", hasher.finish()));
+    let script_file = folder.join(format!("link-{:016x}.ld", hash(script.as_bytes())));
     replace(&script_file, script.as_bytes())?;
     let mut flags = vec!["-C target-feature=+crt-static".to_owned()];
     let mut arguments = vec![
@@ -88,6 +100,10 @@ pub(crate) fn environment(root: &Path, target: &Target, order: bool) -> Result<V
         "-Wl,--no-eh-frame-hdr".to_owned(),
         script_file.display().to_string(),
     ];
+    if !matches!(target.c, C::Glibc) && target.name.starts_with(SLOW) {
+        arguments.push(memory(root, &folder)?.display().to_string());
+        arguments.extend(OF_MEMORY.iter().map(|name| format!("-Wl,--wrap={name}")));
+    }
     let mut environment = Vec::new();
     match &target.c {
         // Its musl is older than 1.2.4, which was the first to know them: the process would not start.
@@ -100,6 +116,34 @@ pub(crate) fn environment(root: &Path, target: &Target, order: bool) -> Result<V
     let c = format!("CFLAGS_{}", target.name.replace('-', "_"));
     environment.extend([("RUSTFLAGS".to_owned(), flags.join(" ")), (c, defines.join(" "))]);
     Ok(environment)
+}
+
+/// Compiles [`MEMORY`], under the names by which the linker finds what is to be called instead.
+fn memory(root: &Path, folder: &Path) -> Result<PathBuf> {
+    let source = fs::read(root.join(MEMORY)).context(MEMORY)?;
+    let object = folder.join(format!("memory-{:016x}.o", hash(&source)));
+    let beside = folder.join(format!("memory-{}.o", std::process::id()));
+    compile_memory(root, "__wrap_", &beside)?;
+    fs::rename(&beside, &object)?;
+    Ok(object)
+}
+
+/// Names a file by what is in it, so that cargo links again when that changes.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn compile_memory(root: &Path, prefix: &str, object: &Path) -> Result<()> {
+    let mut cc = Command::new("cc");
+    cc.current_dir(root).args(MEMORY_FLAGS);
+    cc.args(OF_MEMORY.iter().map(|name| format!("-D{name}={prefix}{name}"))).args(["-c", MEMORY, "-o"]);
+    ensure!(
+        cc.arg(object).status().context("cc could not be started")?.success(),
+        "{MEMORY} does not compile"
+    );
+    Ok(())
 }
 
 /// What a command prints.
@@ -170,6 +214,25 @@ mod tests {
         assert!(start.contains("    *(.text._RNvCs*_3std .text.unlikely._RNvCs*_3std)\n  }"), "{start}");
         assert!(life.contains(".text.life : {\n    *(.text._ZN3bar17h* "), "{life}");
         assert!(life.contains("    *libc.a:malloc.o(.text .text.*)\n  }"), "{life}");
+    }
+
+    /// Beside the C library's own functions.
+    #[test]
+    fn bytes_are_copied_and_compared_as_by_any_c_library() {
+        if std::env::consts::ARCH != SLOW {
+            return;
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folder = std::env::temp_dir().join(format!("xtask-memory-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        compile_memory(&root, "our_", &folder.join("memory.o")).unwrap();
+        let test = root.join("crates/extension/layer/memory_test.c");
+        let mut cc = Command::new("cc");
+        cc.current_dir(&folder).args(["-O1", "-o", "test", "memory.o"]).arg(test);
+        assert!(cc.status().unwrap().success());
+        let output = Command::new(folder.join("test")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -423,14 +423,19 @@ const ALL: &str = "(?s)^.*$";
 mod tests {
     use super::*;
 
+    const NOTHING: &str = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, redis_all: false, memcached: true, memcached_keep: true, cards: true, cards_luhn: true, cards_keep: [], mongodb: Documents { hide: true, keep: [], sql: [] }, elasticsearch: Documents { hide: true, keep: [], sql: [] }, opensearch: Documents { hide: true, keep: [], sql: [] } } }";
+
+    fn check(name: &str, value: &str, want: &str) {
+        let config = Config::parse(|n| (n == name).then(|| value.to_owned()));
+        assert_eq!(format!("{:?} {}", config.trace_rules, config.problems.len()), want, "{name}={value}");
+    }
+
+    fn with(from: &str, to: &str) -> String {
+        format!("{} 0", NOTHING.replacen(from, to, 1))
+    }
+
     #[test]
     fn rules() {
-        let check = |name: &str, value: &str, want: &str| {
-            let config = Config::parse(|n| (n == name).then(|| value.to_owned()));
-            assert_eq!(format!("{:?} {}", config.trace_rules, config.problems.len()), want, "{name}={value}");
-        };
-        let nothing = "TraceRules { require: [], reject: [], ignore_resources: [], replace: [], obfuscation: Obfuscation { url_query: false, url_digits: false, redis: true, redis_all: false, memcached: true, memcached_keep: true, cards: true, cards_luhn: true, cards_keep: [], mongodb: Documents { hide: true, keep: [], sql: [] }, elasticsearch: Documents { hide: true, keep: [], sql: [] }, opensearch: Documents { hide: true, keep: [], sql: [] } } }";
-        let with = |from: &str, to: &str| format!("{} 0", nothing.replacen(from, to, 1));
         check(
             "DD_APM_FILTER_TAGS_REQUIRE",
             "env:prod url",
@@ -457,7 +462,7 @@ mod tests {
                 r#"replace: [ReplaceRule { name: "*", pattern: "a", with: "b" }, ReplaceRule { name: "c", pattern: "d", with: "" }]"#,
             ),
         );
-        let told = |to: &str| format!("{} 1", nothing.replacen("replace: []", to, 1));
+        let told = |to: &str| format!("{} 1", NOTHING.replacen("replace: []", to, 1));
         check(
             "DD_APM_REPLACE_TAGS",
             r#"[{"name":"*"},{"name":"c","pattern":"d"},{"name":"e","pattern":"f","repl":5}]"#,
@@ -470,7 +475,11 @@ mod tests {
             r#"[{"pattern":"a"},{"name":"c","pattern":"d"}]"#,
             &told(r#"replace: [ReplaceRule { name: "c", pattern: "d", with: "" }]"#),
         );
-        check("DD_APM_REPLACE_TAGS", "nonsense", &format!("{nothing} 1"));
+        check("DD_APM_REPLACE_TAGS", "nonsense", &format!("{NOTHING} 1"));
+    }
+
+    #[test]
+    fn obfuscation() {
         check(
             "DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES",
             r#"["a", "b c"]"#,
@@ -507,7 +516,7 @@ mod tests {
             "order, no",
             &with("cards_keep: []", r#"cards_keep: ["order", "no"]"#),
         );
-        check("DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES", "[1]", &format!("{nothing} 1"));
+        check("DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES", "[1]", &format!("{NOTHING} 1"));
         check(
             "DD_APM_CONFIG_OBFUSCATION_HTTP_REMOVE_QUERY_STRING",
             "true",

@@ -1,8 +1,8 @@
 //! The memory that the extension may take is a setting: what does not fit is turned away or pushed out, and counted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use intake::{Fault, FaultKind};
+use intake::{Fault, FaultKind, State};
 use model::{Chunk, Span, SpanId, TraceId, UnixNanos};
 
 use crate::agent::Agent;
@@ -13,9 +13,9 @@ use crate::to;
 use crate::watched::Intake;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const REQUESTS: u64 = 14;
+const REQUESTS: u64 = 4;
 const SPANS: u64 = 30;
-/// Of each of a span's five tags. All requests together are more than the lesser memory.
+/// Of each of a span's five tags. All requests together are 12 MB: more than of 32 MB is for what waits.
 const BYTES: usize = 20_000;
 
 /// Text that does not compress, another for each seed.
@@ -43,43 +43,59 @@ fn request(number: u64) -> Vec<u8> {
     wire::v04::encode(&[Chunk { spans: (0..SPANS).map(span).collect() }])
 }
 
-/// With so many megabytes, and an intake that takes nothing at first: spans that arrive in the end, and what the extension
-/// tells of it.
-async fn live(megabytes: &str) -> (usize, String) {
+/// With so many megabytes, and an intake that takes nothing at first: of the spans that were taken, how many arrive, and of
+/// how many the extension says that there was no room.
+async fn live(megabytes: &str) -> (u64, u64, u64) {
     let (lambda, intake) = (FakeLambda::start().await, Intake::start().await.unwrap());
     intake.fail(Fault { signal: None, kind: FaultKind::Status(503), count: 100_000 });
     let url = intake.url();
     let mut variables = to(&url).to_vec();
-    variables.push(("DD_LAMBDA_EXTENSION_MEMORY", megabytes));
+    variables.extend([("DD_LAMBDA_EXTENSION_MEMORY", megabytes), ("DD_SERVERLESS_FLUSH_STRATEGY", "end")]);
     let mut agent = Agent::start(&lambda, &variables);
     lambda.asked(1).await;
     lambda.invoke("r-1", MINUTE);
     agent.telemetry(&delivery(&[start("r-1")])).await;
+    let mut taken = 0;
     for number in 0..REQUESTS {
-        let status = agent.put_traces(&request(number)).await.status;
-        assert!([200, 429].contains(&status), "{status}");
+        match agent.put_traces(&request(number)).await.status {
+            200 => taken += SPANS,
+            status => assert_eq!(status, 429),
+        }
     }
     agent.telemetry(&delivery(&[runtime_done("r-1")])).await;
     lambda.asked(2).await;
     intake.recover();
-    invocation(&lambda, &agent, 2, REQUESTS * SPANS + 1).await;
+    // It is left alone for some seconds after it failed, and what a slow machine does not send with one event leaves with
+    // a later one.
+    let all = |state: &State| {
+        let (arrived, dropped) = counts(state);
+        arrived + dropped == taken
+    };
+    let (end, mut number) = (Instant::now() + 2 * MINUTE, 2);
+    while !intake.store().wait_until(all, Instant::now() + Duration::from_secs(2)).await {
+        assert!(Instant::now() < end, "{:?} of {taken}: {}", intake.store().read(counts), agent.printed());
+        invocation(&lambda, &agent, number, 1_000_000 + number as u64).await;
+        number += 1;
+    }
+    let (arrived, dropped) = intake.store().read(counts);
     lambda.shutdown(Duration::from_secs(20));
     assert!(agent.ended().await.success());
-    let (spans, dropped) = intake.store().read(|state| {
-        let spans =
-            state.traces().iter().flat_map(|trace| &trace.spans).filter(|span| span.name == "large").count();
-        (spans, format!("{:?}", state.metrics("datadog.serverless.extension.dropped")))
-    });
-    (spans, format!("{dropped}\n{}", agent.printed()))
+    (taken, arrived, dropped)
+}
+
+fn counts(state: &State) -> (u64, u64) {
+    let traces = state.traces();
+    let arrived = traces.iter().flat_map(|trace| &trace.spans).filter(|span| span.name == "large").count();
+    let told = state.metrics("datadog.serverless.extension.dropped");
+    let of_traces = told.iter().filter(|metric| metric.tag("signal") == Some("traces"));
+    let dropped: f64 = of_traces.flat_map(|metric| &metric.points).map(|point| point.value.as_f64()).sum();
+    (arrived as u64, dropped as u64)
 }
 
 #[tokio::test]
 async fn what_does_not_fit_into_the_memory_is_counted_and_with_more_of_it_all_is_kept() {
-    let all = usize::try_from(REQUESTS * SPANS).unwrap();
-    let (arrived, told) = live("256").await;
-    assert_eq!(arrived, all, "{told}");
-    assert!(!told.contains("signal:traces") && !told.contains("was lost"), "{told}");
-    let (arrived, told) = live("32").await;
-    assert!((1..all).contains(&arrived), "{arrived} of {all}: {told}");
-    assert!(told.contains("extension.dropped") || told.contains("of its data was lost"), "{told}");
+    let (much, little) = tokio::join!(live("256"), live("32"));
+    assert_eq!(much, (REQUESTS * SPANS, REQUESTS * SPANS, 0));
+    let (taken, arrived, dropped) = little;
+    assert!(arrived > 0 && dropped > 0, "{arrived} and {dropped} of {taken}");
 }

@@ -1,5 +1,5 @@
-/* Copying and comparing bytes, for x86_64. What a tracer sends is thousands of texts of some ten bytes, which musl
- * copies with an instruction that takes longer to begin than to end, and compares byte by byte. */
+/* Copying and comparing bytes, for x86_64 with musl. What a tracer sends is thousands of texts of some ten bytes, which
+ * musl copies with an instruction that takes longer to begin than to end, and compares byte by byte. */
 
 typedef unsigned long size;
 typedef unsigned char byte;
