@@ -11,6 +11,7 @@ use crate::ids::Ids;
 use crate::invocation::Invocation;
 use crate::io::InvocationError;
 use crate::labels::Labels;
+use crate::trace;
 
 /// The spans of one invocation, outermost first, and where the invocation's span hangs.
 #[derive(Debug)]
@@ -51,8 +52,9 @@ pub(crate) fn assemble(
     let caller = parent.or(told).and_then(|context| context.span_id).filter(|caller| *caller != span_id);
     let parent_id = inferred_ids.last().copied().or(caller);
     let priority = told.and_then(|told| told.priority).or_else(|| parent.and_then(|parent| parent.priority));
-    // Where nobody has decided it is for the extension to do, which keeps everything.
-    let priority = priority.unwrap_or(SamplingPriority::AutoKeep);
+    // The tracer's own word is on its placeholder. Where nobody has decided it is for the extension to do, which keeps everything.
+    let priority =
+        priority.or_else(|| placeholder.and_then(trace::priority)).unwrap_or(SamplingPriority::AutoKeep);
     let status_code = invocation.http_status_code().map(|code| code.to_string());
 
     let mut spans = trigger::assemble(

@@ -103,10 +103,11 @@ impl Musl {
         }
         let folder = self.home.join("packages");
         fs::create_dir_all(&folder)?;
-        // A new machine has no list of packages, or an old one with versions that are no more.
-        if !fetched(&folder)
-            && !(std::env::var_os("CI").is_some() && real::apt(&["update", "-qq"]) && fetched(&folder))
-        {
+        // A new machine has no list of packages, or an old one with versions that are no more; only an automated
+        // one's is ours to renew.
+        let renewed = || std::env::var_os("CI").is_some() && real::apt(&["update", "-qq"]);
+        let there = fetched(&folder) || (renewed() && fetched(&folder));
+        if !there {
             return Ok(Err(format!("Debian's packages {} cannot be had", PACKAGES.join(", "))));
         }
         for package in fs::read_dir(&folder)? {

@@ -394,7 +394,7 @@ fn a_placeholder_gives_its_tags_to_the_root_span() {
         "0 next
          40 send #0 traces until 2910
          span a/d<c work orders 20+1 [_top_level=1]
-         span a/c aws.lambda orders resource=orders 11+25 p1 [_sampling_priority_v1=1 _top_level=1 cold_start=true request_id=r1 user=me]
+         span a/c aws.lambda orders resource=orders 11+25 p2 [_sampling_priority_v1=2 _top_level=1 cold_start=true request_id=r1 user=me]
          50 next
          70 send #1 series until 1970
          Count datadog.serverless.extension.dropped 0 1 [reason:late signal:traces]",
