@@ -33,9 +33,11 @@ const RUNS: usize = 25;
 const MAX_READY: Duration = Duration::from_millis(3);
 const MAX_CPU: Duration = Duration::from_millis(2);
 /// How much of a file is mapped around what is touched depends on how it lies in the page cache: up to 0.4 MB more or less.
-const MAX_BYTES: u64 = 3 << 20;
-/// Of the binary. 0.8 MB of one with glibc are glibc's.
-const MAX_SIZE: u64 = 4_200_000;
+const MAX_BYTES: u64 = 3_000_000;
+/// Of the binary.
+const MAX_SIZE: u64 = 3_800_000;
+/// What a C library takes besides where musl is not to be had: that is not what is published.
+const GLIBC: u64 = 800_000;
 
 /// The binary to measure, and whether it has to keep the bounds.
 fn binary() -> (PathBuf, bool) {
@@ -100,6 +102,7 @@ async fn it_is_ready_soon_and_costs_nothing_while_it_waits() {
     let idle = idle().await;
     let (binary, has_bounds) = binary();
     let size = fs::metadata(&binary).unwrap().len();
+    let max_size = MAX_SIZE + if binary.to_string_lossy().contains("-linux-musl/") { 0 } else { GLIBC };
     let middle = RUNS / 2;
     println!("ready:  min {:?}, median {:?}", ready[0], ready[middle]);
     println!("cpu:    min {:?}, median {:?}", used[0], used[middle]);
@@ -112,7 +115,7 @@ async fn it_is_ready_soon_and_costs_nothing_while_it_waits() {
         assert!(ready[0] <= MAX_READY, "{:?}", ready[0]);
         assert!(used[0] <= MAX_CPU, "{:?}", used[0]);
         assert!(memory[middle] <= MAX_BYTES, "{}", memory[middle]);
-        assert!(size <= MAX_SIZE, "{size}");
+        assert!(size <= max_size, "{size} of {max_size}");
     }
 }
 
