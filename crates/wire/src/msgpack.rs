@@ -167,11 +167,11 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, n: usize) -> Result<Value<'a>, DecodeError> {
-        self.take(n).map(|bytes| Value::Text(String::from_utf8_lossy(bytes)))
+        self.take(n).map(|bytes| Value::Text(lossy(bytes)))
     }
 
     fn text_of<T: Bytes + Into<u64>>(&mut self) -> Result<Value<'a>, DecodeError> {
-        self.sized::<T>().map(|bytes| Value::Text(String::from_utf8_lossy(bytes)))
+        self.sized::<T>().map(|bytes| Value::Text(lossy(bytes)))
     }
 
     fn extension(&mut self, n: usize) -> Result<Value<'a>, DecodeError> {
@@ -197,7 +197,7 @@ impl<'a> Value<'a> {
     fn into_text(self) -> Result<Cow<'a, str>, Self> {
         match self {
             Self::Text(text) => Ok(text),
-            Self::Binary(bytes) => Ok(String::from_utf8_lossy(bytes)),
+            Self::Binary(bytes) => Ok(lossy(bytes)),
             other => Err(other),
         }
     }
@@ -263,3 +263,8 @@ macro_rules! bytes {
 }
 
 bytes!(u8 u16 u32 u64 i8 i16 i32 i64 f32 f64);
+
+/// As `String::from_utf8_lossy` gives it, which looks at each byte; nearly all texts are right, and most of them ASCII.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
