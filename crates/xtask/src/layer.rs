@@ -78,7 +78,7 @@ fn linkable(root: &Path, musl: &str) -> Result<Target> {
     if installed(musl) {
         return Ok(Target { name: musl.to_owned(), c: C::Musl });
     }
-    let why = match is_own.then(|| Musl::here(root)).transpose()? {
+    let why = match is_own.then(|| Musl::here(root)) {
         Some(Ok(musl)) => return Ok(Target { name: musl.target().to_owned(), c: C::DebiansMusl(musl) }),
         Some(Err(missing)) => format!("; {missing}"),
         None => String::new(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::link;
 use crate::real::{self, Missing};
@@ -27,6 +27,9 @@ const OF_THE_COMPILER: &[&str] = &["crtbegin.o", "crtbeginS.o", "crtend.o", "crt
 /// Debian's unwinder is for glibc.
 const UNWINDER: &str = include_str!("musl/unwind.c");
 
+/// What this workspace wants of a compiler.
+const FIRST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// Longest time for the packages to come.
 const DOWNLOAD: Duration = Duration::from_secs(300);
 
@@ -40,28 +43,36 @@ pub(crate) struct Musl {
 }
 
 impl Musl {
-    /// The one for this machine's architecture, made once and made anew when this file changes.
-    pub(crate) fn here(root: &Path) -> Result<Result<Self, Missing>> {
+    /// The one for this machine's architecture, made once and made anew when this file changes. Debian's packages change,
+    /// and what is put together here was not made to be: whatever goes wrong is a lack, and no failure.
+    pub(crate) fn here(root: &Path) -> Result<Self, Missing> {
         let home = root.join("target/musl");
         let new = Self { target: format!("{}-unknown-linux-musl", std::env::consts::ARCH), home };
         let recipe = [include_str!("musl.rs"), UNWINDER].concat();
         let stamp = new.home.join("made.txt");
         if fs::read_to_string(&stamp).is_ok_and(|made| made == recipe) && real::works(&new.rustc(), &["-V"]) {
-            return Ok(Ok(new));
+            return Ok(new);
         }
+        let made = new.make().and_then(|()| Ok(fs::write(&stamp, recipe)?));
+        made.map(|()| new)
+            .map_err(|error| format!("it could not be put together of Debian's packages: {error:#}"))
+    }
+
+    fn make(&self) -> Result<()> {
         let tools = ["apt-get", "apt-cache", "dpkg-deb", "cc", "ar"];
         if let Some(tool) = tools.into_iter().find(|tool| real::on_path(tool).is_none()) {
-            return Ok(Err(format!("it could be put together of Debian's packages, but {tool} is not here")));
+            bail!("{tool} is not here");
         }
-        eprintln!("      putting {} together in target/musl (about 150 MB of Debian's packages)", new.target);
-        if let Err(missing) = new.download()? {
-            return Ok(Err(missing));
-        }
-        new.place_objects()?;
-        new.write_tools()?;
-        new.build_library()?;
-        fs::write(&stamp, recipe)?;
-        Ok(Ok(new))
+        eprintln!(
+            "      putting {} together in target/musl (about 150 MB of Debian's packages)",
+            self.target
+        );
+        self.download()?;
+        self.place_objects()?;
+        self.write_tools()?;
+        let version = link::said(&self.rustc(), &["-V"])?;
+        ensure!(is_new_enough(&version), "Debian's is {version}; {FIRST_RUST} is the first that will do");
+        self.build_library()
     }
 
     /// What cargo's environment has to say, so that it compiles with this one.
@@ -97,7 +108,7 @@ impl Musl {
     }
 
     /// Gets the packages and unpacks them.
-    fn download(&self) -> Result<Result<(), Missing>> {
+    fn download(&self) -> Result<()> {
         if self.home.exists() {
             fs::remove_dir_all(&self.home)?;
         }
@@ -107,16 +118,14 @@ impl Musl {
         // one's is ours to renew.
         let renewed = || std::env::var_os("CI").is_some() && real::apt(&["update", "-qq"]);
         let there = fetched(&folder) || (renewed() && fetched(&folder));
-        if !there {
-            return Ok(Err(format!("Debian's packages {} cannot be had", PACKAGES.join(", "))));
-        }
+        ensure!(there, "{} cannot be had", PACKAGES.join(", "));
         for package in fs::read_dir(&folder)? {
             let mut unpack = Command::new("dpkg-deb");
             unpack.arg("-x").arg(package?.path()).arg(self.home.join("system"));
             ensure!(real::run(&mut unpack), "dpkg-deb could not unpack a package in {}", folder.display());
         }
         fs::remove_dir_all(&folder)?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Lays the objects that are linked into every program where rustc looks for its own.
@@ -200,12 +209,21 @@ impl Musl {
     }
 }
 
+/// `rustc 1.96.0 (ac68faa20 2026-05-25)`
+fn is_new_enough(said: &str) -> bool {
+    let numbers =
+        |text: &str| text.split(['.', '-']).map_while(|n| n.parse::<u32>().ok()).collect::<Vec<_>>();
+    said.split_whitespace().nth(1).is_some_and(|version| numbers(version) >= numbers(FIRST_RUST))
+}
+
 /// Whether the packages are in the folder now.
 fn fetched(folder: &Path) -> bool {
     let mut names: BTreeSet<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
     let mut known = BTreeSet::new();
     while let Some(name) = names.pop_first() {
-        let Ok(said) = link::said("apt-cache", &["depends", "--important", &name]) else { return false };
+        let Ok(said) = link::said("apt-cache", &["depends", "--important", &name]) else {
+            return false;
+        };
         let needs = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
         let needs = needs.filter(|name| NEEDED.iter().any(|needed| name.starts_with(needed)));
         names.extend(needs.filter(|&name| !known.contains(name)).map(str::to_owned));
@@ -231,4 +249,18 @@ fn of_cc(name: &str) -> Result<PathBuf> {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(|_| ()).with_context(|| from.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_compiler_is_told_from_a_new_one() {
+        assert!(is_new_enough(&format!("rustc {FIRST_RUST} (ac68faa20 2026-05-25)")));
+        assert!(is_new_enough("rustc 2.0.0-nightly"));
+        for old in ["rustc 1.85.0 (4d91de4e4 2025-02-17)", "rustc 1.9.9", "rustc", ""] {
+            assert!(!is_new_enough(old), "{old}");
+        }
+    }
 }
