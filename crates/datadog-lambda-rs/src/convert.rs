@@ -80,10 +80,10 @@ pub(crate) fn set_attribute(span: &mut Span, attribute: KeyValue) {
         "resource.name" => span.resource = plain(value),
         "service.name" => span.service = plain(value),
         "span.type" => span.kind = plain(value),
-        "http.response.status_code" | trace::HTTP_STATUS_CODE => {
+        trace::OTEL_HTTP_STATUS_CODE | trace::HTTP_STATUS_CODE => {
             span.meta.insert(trace::HTTP_STATUS_CODE, plain(value));
         }
-        "http.request.method" => span.meta.insert(trace::HTTP_METHOD, plain(value)),
+        trace::OTEL_HTTP_METHOD => span.meta.insert(trace::HTTP_METHOD, plain(value)),
         _ => match value {
             Value::I64(n) => span.metrics.insert(to_text(key), n as f64),
             Value::F64(n) if n.is_finite() => span.metrics.insert(to_text(key), n),

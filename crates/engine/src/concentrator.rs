@@ -27,8 +27,8 @@ pub const COUNTED_KINDS: [&str; 4] = ["client", "server", "producer", "consumer"
 const GRPC_CODES: [&str; 4] =
     ["rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code", "grpc.status.code"];
 /// Tags in which HTTP's method and status are: Datadog's, and OpenTelemetry's of a tracer that was told to use them.
-const HTTP_METHODS: [&str; 2] = [keys::trace::HTTP_METHOD, "http.request.method"];
-const HTTP_STATUSES: [&str; 2] = [keys::trace::HTTP_STATUS_CODE, "http.response.status_code"];
+const HTTP_METHODS: [&str; 2] = [keys::trace::HTTP_METHOD, keys::trace::OTEL_HTTP_METHOD];
+const HTTP_STATUSES: [&str; 2] = [keys::trace::HTTP_STATUS_CODE, keys::trace::OTEL_HTTP_STATUS_CODE];
 /// What gRPC's statuses are called, by their numbers.
 /// <https://grpc.io/docs/guides/status-codes/>
 const GRPC_NAMES: [&str; 17] = [

@@ -47,6 +47,9 @@ pub mod trace {
     pub const ERROR_STACK: &str = "error.stack";
     pub const HTTP_STATUS_CODE: &str = "http.status_code";
     pub const HTTP_METHOD: &str = "http.method";
+    /// The same two as OpenTelemetry names them.
+    pub const OTEL_HTTP_METHOD: &str = "http.request.method";
+    pub const OTEL_HTTP_STATUS_CODE: &str = "http.response.status_code";
     pub const HTTP_URL: &str = "http.url";
     pub const HTTP_ROUTE: &str = "http.route";
     pub const PEER_SERVICE: &str = "peer.service";
