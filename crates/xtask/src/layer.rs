@@ -53,7 +53,11 @@ pub(crate) fn for_tests(root: &Path) -> Result<Result<Found, Missing>> {
     if let Err(missing) = link::lld() {
         return Ok(Err(missing.to_string()));
     }
-    Ok(Ok(("READY_BINARY", laid_out_here(root)?)))
+    let target = own_target(root)?;
+    if matches!(target.c, C::Glibc) {
+        return Ok(Err("the budget is that of a layer with musl, of which there is none here".to_owned()));
+    }
+    Ok(Ok(("READY_BINARY", laid_out(root, &target)?)))
 }
 
 /// The binary of the layer for this machine.
